@@ -1,0 +1,215 @@
+"""A study's definition: one TOML file → one frozen, checked `StudyDefinition`."""
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+
+from study.errors import DefinitionError
+from study.space import SearchSpace, parse_space
+from study.trial import Plain, TrialConfig, flatten
+from study.validation import explain
+
+Metric = Literal["balanced_accuracy", "accuracy", "macro_f1", "loss"]
+Direction = Literal["maximize", "minimize"]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class SplitDefinition(Plain):
+    """Shares of the photos held out, where the source brings no split of its own."""
+
+    validation: Share = 0.15
+    test: Share = 0.15
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _leaves_training_photos(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation + test must be under 1, but are {self.validation} + {self.test}. Leave a share for training"
+            )
+        return self
+
+
+class DataDefinition(Plain):
+    """Where the photos come from (exactly one source) and how they are packed."""
+
+    folder: str | None = Field(default=None, description="root/class/*.jpg or root/{train,val,test}/class/*.jpg")
+    generated: Literal["instruments"] | None = Field(default=None, description="drawn here, for offline use")
+    num_photos: int = Field(default=600, ge=60, description="generated only: how many to draw")
+    target: Literal["type", "country", "view"] = Field(default="type", description="generated only: what to tell apart")
+    seed: int = Field(default=0, ge=0, description="generated only: which collection is drawn")
+    image_size: int = Field(default=224, ge=16, le=1024, description="pixels; square, aspect ratio kept by padding")
+    split: SplitDefinition = SplitDefinition()
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        if (self.folder is None) == (self.generated is None):
+            given = "both" if self.folder is not None else "neither"
+            raise ValueError(f"exactly one source must be given: folder | generated, but got {given}. Keep one of them")
+        misplaced = sorted({"num_photos", "target", "seed"} & self.model_fields_set)
+        if self.folder is not None and misplaced:
+            raise ValueError(f"`{misplaced[0]}` is for generated photos only, but the source is a folder. Remove it")
+        return self
+
+
+class Objective(Plain):
+    """What the search improves, measured on the validation split."""
+
+    metric: Metric = "balanced_accuracy"
+    direction: Direction | None = Field(default=None, description="default: minimize a loss, maximize everything else")
+
+    @model_validator(mode="after")
+    def _fits_the_metric(self) -> Self:
+        natural: Direction = "minimize" if self.metric == "loss" else "maximize"
+        if self.direction not in (None, natural):
+            raise ValueError(f"{self.metric} is better {'lower' if natural == 'minimize' else 'higher'}. Use {natural!r}")
+        return self
+
+    @property
+    def is_maximized(self) -> bool:
+        """Whether higher is better."""
+        return self.metric != "loss"
+
+    @property
+    def key(self) -> str:
+        """The metric's name in a `Measurement` and in MLflow."""
+        return f"val_{self.metric}"
+
+
+class PrunerDefinition(Plain):
+    """Optuna's pruner by name, with that pruner's own options beside it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = "median"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The pruner's own options."""
+        return dict(self.model_extra or {})
+
+
+class SearchDefinition(Plain):
+    """Who proposes, who stops early, and for how long."""
+
+    sampler: Literal["tpe", "random", "grid", "gp", "cmaes", "nsgaii"] = "tpe"
+    trials: int | None = Field(default=None, ge=1, description="default: the grid's size for a grid, else 20")
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    pruner: PrunerDefinition = PrunerDefinition()
+
+
+class ConfirmDefinition(Plain):
+    """After the search: the best recipes again with fresh seeds; then the test split is read, once."""
+
+    top: int = Field(default=3, ge=1)
+    seeds: int = Field(default=5, ge=2)
+
+
+class Resources(Plain):
+    """What one trial may use. Without a GPU in the cluster, trials run on the CPU whatever `gpus` says."""
+
+    cpus: int = Field(default=1, ge=1)
+    gpus: float = Field(default=1.0, ge=0)
+    max_concurrent: int | None = Field(default=None, ge=1, description="trials at once; default: as many as fit")
+
+
+class StudyDefinition(Plain):
+    """One question, and everything needed to answer it."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    question: str = ""
+    experiment: str | None = Field(default=None, min_length=1, description="MLflow experiment; default: the study's name")
+    data: DataDefinition
+    objective: Objective = Objective()
+    trial: TrialConfig = TrialConfig()
+    space: SearchSpace
+    search: SearchDefinition = SearchDefinition()
+    confirm: ConfirmDefinition | None = None
+    resources: Resources = Resources()
+    file: Path = Field(exclude=True, description="paths in the definition are relative to its folder")
+    text: str = Field(exclude=True, description="the file as it was read")
+
+    @property
+    def experiment_name(self) -> str:
+        """The MLflow experiment that the study's runs go to."""
+        return self.experiment or self.name
+
+    @property
+    def num_trials(self) -> int:
+        """Trials of the search: as asked, or the whole grid; never more than a grid has."""
+        combinations = self.space.num_combinations(self.fixed_values) if self.search.sampler == "grid" else None
+        if combinations is None:
+            return self.search.trials or 20
+        return min(self.search.trials or combinations, combinations)
+
+    @property
+    def fixed_values(self) -> dict[str, Any]:
+        """`[trial]` by its dotted keys."""
+        return flatten(self.trial.model_dump())
+
+    @property
+    def digest(self) -> str:
+        """Content hash: changes with any value, not with comments or the file's place."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def path_of(self, written: str) -> Path:
+        """A path as written in the definition, made absolute."""
+        return (self.file.parent / Path(written).expanduser()).resolve()
+
+
+def load_definition(file: Path) -> StudyDefinition:
+    """The checked definition in `file`.
+
+    Raises:
+        DefinitionError: in one line, the first thing that is wrong with it.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DefinitionError(f"a definition must be a TOML file, but there is no {file}. Check the path.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DefinitionError(f"{file} cannot be read as UTF-8 text: {error}. Check the path.") from None
+    return parse_definition(text, file.resolve(), shown_as=str(file))
+
+
+def parse_definition(text: str, file: Path, shown_as: str | None = None) -> StudyDefinition:
+    """As `load_definition`, from text that was once read from `file` (a resumed study keeps its first text).
+
+    Raises:
+        DefinitionError: in one line, the first thing that is wrong with it.
+    """
+    where = shown_as or str(file)
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise DefinitionError(f"a definition must be valid TOML, but {where} is not: {error}. Mend that line.") from None
+    try:
+        fixed = TrialConfig.model_validate(table.get("trial", {}))
+    except ValidationError as error:
+        raise explain(error, TrialConfig, where, prefix="trial.") from None
+    raw_space = table.get("space", {})
+    if not isinstance(raw_space, dict):
+        raise DefinitionError(f"`space` must be a table, but is {raw_space!r} in {where}. Write [space].")
+    table["space"] = parse_space(raw_space, fixed, where)
+    try:
+        definition = StudyDefinition.model_validate(table | {"trial": fixed, "file": file, "text": text})
+    except ValidationError as error:
+        raise explain(error, StudyDefinition, where) from None
+    _check_grid(definition, where)
+    return definition
+
+
+def _check_grid(definition: StudyDefinition, where: str) -> None:
+    if definition.search.sampler != "grid":
+        return
+    endless = [key for key, distribution in definition.space.items() if distribution.num_values is None]
+    if endless:
+        raise DefinitionError(
+            f"a grid must be finite, but `{endless[0]}` in {where} [space] is a range without a step. "
+            f"Give it choices or a step, or use another sampler."
+        )
