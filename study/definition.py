@@ -3,18 +3,21 @@
 import hashlib
 import json
 import tomllib
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from study.errors import DefinitionError
-from study.space import SearchSpace, parse_space
+from study.space import Range, SearchSpace, parse_space
 from study.trial import Plain, TrialConfig, flatten
 from study.validation import explain
 
 Metric = Literal["balanced_accuracy", "accuracy", "macro_f1", "loss"]
 Direction = Literal["maximize", "minimize"]
+DEFAULT_TRIALS = 20  # twice the random start of TPE, so that half of them are informed
+MAX_GRID = 100_000  # past this, a grid is a slip: at one second a trial it runs for a day
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -23,7 +26,7 @@ class SplitDefinition(Plain):
 
     validation: Share = 0.15
     test: Share = 0.15
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _leaves_training_photos(self) -> Self:
@@ -73,6 +76,10 @@ class Objective(Plain):
     def is_maximized(self) -> bool:
         """Whether higher is better."""
         return self.metric != "loss"
+
+    def is_better(self, value: float, other: float) -> bool:
+        """Whether `value` beats `other`."""
+        return value > other if self.is_maximized else value < other
 
     @property
     def key(self) -> str:
@@ -141,10 +148,10 @@ class StudyDefinition(Plain):
     @property
     def num_trials(self) -> int:
         """Trials of the search: as asked, or the whole grid; never more than a grid has."""
-        combinations = self.space.num_combinations(self.fixed_values) if self.search.sampler == "grid" else None
-        if combinations is None:
-            return self.search.trials or 20
-        return min(self.search.trials or combinations, combinations)
+        if self.search.sampler != "grid":
+            return self.search.trials or DEFAULT_TRIALS
+        num_combinations = sum(1 for _ in self.space.combinations(self.fixed_values))
+        return min(self.search.trials or num_combinations, num_combinations)
 
     @property
     def fixed_values(self) -> dict[str, Any]:
@@ -207,9 +214,16 @@ def parse_definition(text: str, file: Path, shown_as: str | None = None) -> Stud
 def _check_grid(definition: StudyDefinition, where: str) -> None:
     if definition.search.sampler != "grid":
         return
-    endless = [key for key, distribution in definition.space.items() if distribution.num_values is None]
+    endless = [
+        key for key, distribution in definition.space.items() if isinstance(distribution, Range) and distribution.is_endless
+    ]
     if endless:
         raise DefinitionError(
             f"a grid must be finite, but `{endless[0]}` in {where} [space] is a range without a step. "
             f"Give it choices or a step, or use another sampler."
+        )
+    if next(islice(definition.space.combinations(definition.fixed_values), MAX_GRID, None), None) is not None:
+        raise DefinitionError(
+            f"a grid must have at most {MAX_GRID:,} recipes, but [space] in {where} has more. "
+            f"Search fewer values, or use another sampler."
         )

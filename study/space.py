@@ -31,10 +31,9 @@ class Choices(Plain):
             raise ValueError(f"choices must differ from each other, but got {list(self.choices)}. Remove the repeated one")
         return self
 
-    @property
-    def num_values(self) -> int:
-        """How many values a grid visits."""
-        return len(self.choices)
+    def grid(self) -> tuple[Scalar, ...]:
+        """The values that a grid visits."""
+        return self.choices
 
     def examples(self) -> tuple[Scalar, ...]:
         """Values that must each be valid for the whole to be."""
@@ -66,10 +65,15 @@ class Range(Plain):
         return isinstance(self.low, int) and isinstance(self.high, int) and not isinstance(self.step, float)
 
     @property
-    def num_values(self) -> int | None:
-        """How many values a grid visits; None where there is no end of them."""
-        step = self.step or (1 if self.is_integer and not self.log else None)
-        return None if step is None else int((self.high - self.low) / step + 1e-9) + 1
+    def is_endless(self) -> bool:
+        """Whether a grid would never come to an end of the values."""
+        return self.step is None and (self.log or not self.is_integer)
+
+    def grid(self) -> tuple[Scalar, ...]:
+        """The values that a grid visits."""
+        step = self.step or 1
+        num_steps = int((self.high - self.low) / step + 1e-9)
+        return tuple(self.low + index * step for index in range(num_steps + 1))
 
     def examples(self) -> tuple[Scalar, ...]:
         """Values that must each be valid for the whole to be."""
@@ -95,25 +99,24 @@ class SearchSpace(Plain):
         """Whether `key` is searched, given the values of the keys before it (fixed ones included)."""
         return all(values.get(other) in allowed for other, allowed in self.parameters[key].when.items())
 
-    def num_combinations(self, fixed: Mapping[str, Any]) -> int | None:
-        """How many different recipes a grid visits, conditions respected; None where a range has no step."""
-        return self._count(list(self.parameters), dict(fixed))
+    def combinations(self, fixed: Mapping[str, Any]) -> Iterator[dict[str, Scalar]]:
+        """Every recipe of the grid, conditions respected: values of the searched keys only.
 
-    def _count(self, keys: list[str], values: dict[str, Any]) -> int | None:
+        Args:
+            fixed: values of the keys that are not searched, which conditions may ask about.
+        """
+        yield from self._combine(list(self.parameters), dict(fixed), {})
+
+    def _combine(self, keys: list[str], values: dict[str, Any], chosen: dict[str, Scalar]) -> Iterator[dict[str, Scalar]]:
         if not keys:
-            return 1
+            yield chosen
+            return
         key, rest = keys[0], keys[1:]
         if not self.is_active(key, values):
-            return self._count(rest, values)
-        distribution = self.parameters[key]
-        num_values = distribution.num_values
-        if num_values is None:
-            return None
-        if isinstance(distribution, Choices) and any(key in self.parameters[other].when for other in rest):
-            counts = [self._count(rest, values | {key: choice}) for choice in distribution.choices]
-            return None if None in counts else sum(count or 0 for count in counts)
-        count = self._count(rest, values)
-        return None if count is None else num_values * count
+            yield from self._combine(rest, values, chosen)
+            return
+        for value in self.parameters[key].grid():
+            yield from self._combine(rest, values | {key: value}, chosen | {key: value})
 
 
 def parse_space(table: Mapping[str, Any], fixed: TrialConfig, where: str) -> SearchSpace:

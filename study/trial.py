@@ -88,6 +88,13 @@ class Measurement(Plain):
     timestamp_ms: int
 
 
+class Failure(Plain):
+    """Why a trial failed: one line, and the traceback where there is one."""
+
+    reason: str
+    traceback: str = ""
+
+
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one, with dotted keys: `{"a": {"b": 1}}` → `{"a.b": 1}`."""
     flat: dict[str, Any] = {}

@@ -1,0 +1,62 @@
+"""The figures that go on a run: a confusion matrix and learning curves, as PNG beside the numbers they show."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from study.trial import ConfusionMatrix
+
+Curve = Sequence[tuple[int, float]]
+MAX_CELLS_WITH_COUNTS = 20  # classes; past this, numbers in the cells are too small to read
+
+
+def save_confusion(confusion: ConfusionMatrix, classes: Sequence[str], title: str, folder: Path) -> None:
+    """Writes confusion.png (shares of the true class, counts written in) and confusion.json."""
+    counts = np.array(confusion.counts, dtype=float)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = 2.5 + 0.55 * len(classes)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.add_subplot()
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(picture, label="share of the true class")
+    axes.set(title=title, xlabel="called", ylabel="true")
+    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
+    if len(classes) <= MAX_CELLS_WITH_COUNTS:
+        for (row, column), count in np.ndenumerate(counts):
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{count:.0f}", ha="center", va="center", color=color)
+    _save(figure, folder / "confusion.png")
+    content = {"classes": list(classes), "counts": confusion.counts, "rows": "true class", "columns": "called"}
+    (folder / "confusion.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def save_curves(curves: Mapping[str, Curve], best_epoch: int, title: str, folder: Path) -> None:
+    """Writes curves.png: losses above, shares of right answers below, the best epoch marked.
+
+    Args:
+        curves: (epoch, value) by metric name.
+    """
+    figure = Figure(figsize=(7, 7), layout="constrained")
+    loss_axes, share_axes = figure.subplots(2, 1, sharex=True)
+    for name, curve in curves.items():
+        axes = loss_axes if name.endswith("loss") else share_axes
+        axes.plot([epoch for epoch, _ in curve], [value for _, value in curve], marker="o", label=name)
+    for axes in (loss_axes, share_axes):
+        axes.axvline(best_epoch, color="grey", linestyle=":", label=f"best epoch {best_epoch}")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    loss_axes.set(title=title, ylabel="loss")
+    share_axes.set(xlabel="epoch", ylabel="share", ylim=(0, 1.02))
+    share_axes.xaxis.get_major_locator().set_params(integer=True)
+    _save(figure, folder / "curves.png")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure)  # no window, no global state
+    figure.savefig(path, format="png")

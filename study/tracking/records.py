@@ -1,0 +1,88 @@
+"""A run's vocabulary: the names of its tags, what its params and metrics are called, and what is read back of it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from study.errors import TrackingError
+from study.trial import Measurement, TrialConfig, TrialState, flatten
+
+STATE_TAG = "study.trial_state"
+NUMBER_TAG = "study.trial_number"
+KIND_TAG = "study.kind"  # "study" | "trial"
+NAME_TAG = "study.name"  # the run's own name may be changed in MLflow's pages; this stays
+ERROR_TAG = "study.error"
+TRACEBACK_TAG = "study.traceback"
+DEFINITION_FILE = "definition.toml"
+
+MAX_TAG = 8000  # characters; MLflow's limit (mlflow.utils.validation.MAX_TAG_VAL_LENGTH)
+MAX_ERROR = 5000  # characters: the first line of an error, short enough to be shown in a column
+MAX_NAME = 250  # characters; MLflow's limit of a metric's name
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial as it stands recorded; `metrics` are the last values and, once ended, the summary."""
+
+    number: int
+    run_id: str
+    state: TrialState
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """One launch of a study as it stands recorded."""
+
+    name: str
+    run_id: str
+    state: TrialState
+    started_ms: int
+    experiment: str
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+def trial_name(number: int, config: TrialConfig) -> str:
+    """How a trial's run is called: "trial 007 resnet18"."""
+    return f"trial {number:03d} {config.backbone}"
+
+
+def params_of(config: TrialConfig) -> dict[str, str]:
+    """A recipe as params: dotted names, values as text; what is unset is left out."""
+    return {key: str(value) for key, value in flatten(config.model_dump()).items() if value is not None}
+
+
+def metrics_of(measurement: Measurement) -> dict[str, float]:
+    """A measurement's metrics by names that MLflow accepts: `val_recall.salt & pepper` becomes `val_recall.salt _ pepper`.
+
+    Raises:
+        TrackingError: if two names become one, which would mix two curves.
+    """
+    names: dict[str, str] = {}
+    for name in measurement.metrics:
+        recorded = re.sub(r"[^\w.\- :]", "_", name)[:MAX_NAME]
+        if recorded in names:
+            raise TrackingError(
+                f"metric names must differ in letters, digits and `_.-: ` within {MAX_NAME} characters, "
+                f"but {names[recorded]!r} and {name!r} do not. Rename one of the classes."
+            )
+        names[recorded] = name
+    return {recorded: measurement.metrics[name] for recorded, name in names.items()}
+
+
+def shortened(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags within MLflow's limits: of an error its first line, of a traceback its end, of anything else its beginning."""
+    short = {key: value[:MAX_TAG] for key, value in tags.items()}
+    if ERROR_TAG in tags:
+        short[ERROR_TAG] = tags[ERROR_TAG].strip().partition("\n")[0][:MAX_ERROR]
+    if TRACEBACK_TAG in tags:
+        short[TRACEBACK_TAG] = tags[TRACEBACK_TAG][-MAX_TAG:]
+    return short
+
+
+def newest(name: str, studies: Sequence[StudyRecord]) -> str | None:
+    """Run id of the first of `studies` (newest first) called `name`."""
+    return next((study.run_id for study in studies if study.name == name), None)

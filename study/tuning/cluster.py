@@ -1,0 +1,178 @@
+"""Ray itself: connecting to a cluster or starting one here, what it has, and running the ledger's trials on it."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+# Read by Ray when it is imported. What each keeps away:
+RAY_ENVIRONMENT = {
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run`, uploading this folder and installing it again in every worker
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning about a default that changes
+    "RAY_USAGE_STATS_ENABLED": "0",  # a call home, and a paragraph about it
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints its configuration even with verbose=0
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # JSON, CSV and TensorBoard files of every trial: 100 ms a trial
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: it must mark the runs first
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # snapshots of an experiment that nobody restores: Optuna's storage is the truth
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+os.environ.update({key: os.environ.get(key, value) for key, value in RAY_ENVIRONMENT.items()})
+
+import ray  # noqa: E402  the environment first
+from ray import tune  # noqa: E402
+
+from study.definition import Resources  # noqa: E402
+from study.errors import DefinitionError  # noqa: E402
+from study.tuning.ledger import Ledger, TrialProgress  # noqa: E402
+from study.tuning.preparation import PreparedStudy  # noqa: E402
+from study.tuning.ray_adapters import MAX_RETRIES, LedgerScheduler, LedgerSearcher, StudyTrainable  # noqa: E402
+from study.tuning.worker import TrialTask  # noqa: E402
+
+LOCAL_OBJECT_STORE_BYTES = 256 * 2**20  # trials get their data by memory map, not through Ray's object store
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How trials fit the cluster.
+
+    Attributes:
+        cpus, gpus: of one trial; gpus is 0 where the cluster has none.
+        num_concurrent: trials that run at once.
+    """
+
+    cpus: int
+    gpus: float
+    num_concurrent: int
+
+
+@contextmanager
+def connected(address: str | None, is_verbose: bool) -> Iterator[None]:
+    """A connection to the cluster at `address`, or to one started on this machine and stopped afterwards.
+
+    Raises:
+        DefinitionError: if there is no cluster at the address.
+    """
+    level = logging.INFO if is_verbose else logging.CRITICAL
+    local_options: dict[str, Any] = {"include_dashboard": False, "object_store_memory": LOCAL_OBJECT_STORE_BYTES}
+    try:
+        ray.init(
+            address=address or "local",
+            logging_level=level,
+            log_to_driver=is_verbose,
+            **({} if address else local_options),
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise DefinitionError(
+            f"RAY_ADDRESS must be a running Ray cluster, but {address} is not: {reason}. Start it, or unset RAY_ADDRESS."
+        ) from None
+    logging.getLogger("ray").setLevel(level)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def place(resources: Resources) -> Placement:
+    """How trials of these resources fit the connected cluster.
+
+    Raises:
+        DefinitionError: if not even one fits.
+    """
+    available = ray.cluster_resources()
+    cpus, gpus = available.get("CPU", 0.0), available.get("GPU", 0.0)
+    gpus_per_trial = resources.gpus if gpus else 0.0
+    if resources.cpus > cpus or gpus_per_trial > gpus:
+        raise DefinitionError(
+            f"a trial must fit the cluster, but [resources] asks for cpus = {resources.cpus}, gpus = {resources.gpus} and the "
+            f"cluster has {cpus:g} CPUs and {gpus:g} GPUs. Ask for less, or add nodes."
+        )
+    num_fitting = int(cpus // resources.cpus)
+    if gpus_per_trial:
+        num_fitting = min(num_fitting, int(gpus / gpus_per_trial))
+    return Placement(resources.cpus, gpus_per_trial, min(num_fitting, resources.max_concurrent or num_fitting))
+
+
+@dataclass(frozen=True)
+class RayExecutor:
+    """Runs a ledger's trials on the connected cluster."""
+
+    prepared: PreparedStudy
+    placement: Placement
+    is_verbose: bool
+
+    @property
+    def num_concurrent(self) -> int:
+        """Trials that run at once."""
+        return self.placement.num_concurrent
+
+    def run(self, ledger: Ledger) -> None:
+        """Runs trials until the ledger has none left or is interrupted.
+
+        Raises:
+            StudyError: if a store could not be written; what was running is left for `study resume`.
+        """
+        scheduler = LedgerScheduler(ledger, stop=_stop_tune)
+        with _interruptible(ledger):
+            tune.run(
+                StudyTrainable,
+                name="ray",
+                storage_path=str(self.prepared.settings.study_folder(self.prepared.definition.name)),
+                search_alg=LedgerSearcher(ledger, self._task_of),
+                scheduler=scheduler,
+                num_samples=sys.maxsize,  # the ledger says when it is enough
+                max_concurrent_trials=self.placement.num_concurrent,
+                resources_per_trial={"cpu": self.placement.cpus, "gpu": self.placement.gpus},
+                reuse_actors=True,
+                max_failures=MAX_RETRIES,
+                raise_on_failed_trial=False,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+                verbose=2 if self.is_verbose else 0,
+            )
+        if scheduler.error is not None:
+            raise scheduler.error
+
+    def _task_of(self, trial: TrialProgress) -> TrialTask:
+        return self.prepared.task_of(trial, num_threads=self.placement.cpus)
+
+
+@contextmanager
+def ray_executor(prepared: PreparedStudy, is_verbose: bool) -> Iterator[RayExecutor]:
+    """The executor on the cluster at the settings' address, or on one of this machine that ends with it.
+
+    Raises:
+        DefinitionError: if there is no cluster, or a trial does not fit it.
+    """
+    with connected(prepared.settings.ray_address, is_verbose):
+        yield RayExecutor(prepared, place(prepared.definition.resources), is_verbose)
+
+
+def _trial_name(trial: tune.experiment.Trial) -> str:
+    return f"trial_{trial.config['number']:05d}_{trial.trial_id}"
+
+
+def _stop_tune() -> None:
+    """Asks Tune to end its run after the present step: SIGUSR1 is its own signal for that."""
+    os.kill(os.getpid(), signal.SIGUSR1)
+
+
+@contextmanager
+def _interruptible(ledger: Ledger) -> Iterator[None]:
+    """While it lasts, the first Ctrl-C ends the run in good order; a second one ends it at once."""
+
+    def interrupt(signal_number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, previous)
+        ledger.is_interrupted = True
+        _stop_tune()
+
+    previous = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,162 @@
+"""The one place where a trial begins, is measured and ends, so that Optuna and MLflow are told the same.
+
+Whoever runs the trials (Ray or the present process) calls `begin`, `record` and `finish`; nobody else writes a trial's state.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from study.definition import Objective
+from study.search.advisor import Advisor, Proposal
+from study.tracking.tracker import Tracker
+from study.trial import Failure, Measurement, TrialConfig, TrialState
+
+SUMMARY_METRICS = ("loss", "accuracy", "balanced_accuracy", "macro_f1")
+
+
+@dataclass
+class TrialProgress:
+    """A trial as the driver knows it.
+
+    Attributes:
+        recorded_epoch: the last epoch that MLflow had when the trial was taken up again; 0 for a new one.
+        unrecorded: measurements that MLflow has not been given yet.
+    """
+
+    number: int
+    config: TrialConfig
+    searched: Mapping[str, Any]
+    run_id: str
+    started_s: float
+    recorded_epoch: int = 0
+    state: TrialState = TrialState.RUNNING
+    measurements: list[Measurement] = field(default_factory=list)
+    unrecorded: list[Measurement] = field(default_factory=list)
+    best: Measurement | None = None
+    failure: Failure | None = None
+
+    @property
+    def last_epoch(self) -> int:
+        """The last epoch measured; 0 before the first."""
+        return self.measurements[-1].epoch if self.measurements else 0
+
+
+class Listener(Protocol):
+    """Who watches a study: the live table, plain lines, a test."""
+
+    def trial_began(self, trial: TrialProgress) -> None:
+        """A trial was handed to a worker."""
+
+    def trial_measured(self, trial: TrialProgress) -> None:
+        """An epoch was recorded."""
+
+    def trial_ended(self, trial: TrialProgress) -> None:
+        """A trial reached its final state."""
+
+
+class Ledger:
+    """Keeps Optuna (through the advisor) and MLflow (through the tracker) telling one truth."""
+
+    def __init__(
+        self, advisor: Advisor, tracker: Tracker, parent_run_id: str, objective: Objective, listeners: Sequence[Listener] = ()
+    ) -> None:
+        self._advisor = advisor
+        self._tracker = tracker
+        self._parent_run_id = parent_run_id
+        self._objective = objective
+        self._listeners = listeners
+        self._open: dict[int, TrialProgress] = {}
+        self.ended: list[TrialProgress] = []
+        self.is_interrupted = False
+
+    @property
+    def open_trials(self) -> tuple[int, ...]:
+        """Numbers of the trials that began and have not ended."""
+        return tuple(self._open)
+
+    def begin(self) -> TrialProgress | None:
+        """The next trial with its MLflow run, or None when there is none to begin."""
+        if self.is_interrupted:
+            return None
+        proposal = self._advisor.ask()
+        if proposal is None:
+            return None
+        run_id, recorded_epoch = self._run_of(proposal)
+        trial = TrialProgress(
+            proposal.number, proposal.config, proposal.searched, run_id, time.monotonic(), recorded_epoch=recorded_epoch
+        )
+        self._open[trial.number] = trial
+        for listener in self._listeners:
+            listener.trial_began(trial)
+        return trial
+
+    def record(self, number: int, measurement: Measurement, is_in_mlflow: bool) -> bool:
+        """Records an epoch; whether the pruner stops the trial here.
+
+        Args:
+            is_in_mlflow: the worker has delivered it itself.
+        """
+        trial = self._open[number]
+        if measurement.epoch <= trial.last_epoch:  # a retried trial repeats what was recorded
+            return False
+        trial.measurements.append(measurement)
+        if measurement.epoch > trial.recorded_epoch:
+            trial.unrecorded = [] if is_in_mlflow else [*trial.unrecorded, measurement]
+        value = measurement.metrics[self._objective.key]
+        if trial.best is None or self._objective.is_better(value, trial.best.metrics[self._objective.key]):
+            trial.best = measurement
+        self._advisor.report(number, measurement.epoch, value)
+        for listener in self._listeners:
+            listener.trial_measured(trial)
+        if measurement.epoch < trial.config.epochs and self._advisor.should_prune(number):
+            trial.state = TrialState.PRUNED
+        return trial.state is TrialState.PRUNED
+
+    def finish(self, number: int, failure: Failure | None = None) -> None:
+        """Ends a trial in both stores. MLflow goes first: what only MLflow knows is found and told again on resume."""
+        trial = self._open.pop(number)
+        trial.failure = failure
+        trial.state = self._final_state(trial)
+        self._tracker.end_trial(trial.run_id, trial.state, trial.unrecorded, self._summary(trial), _failure_tags(failure))
+        is_complete = trial.state is TrialState.COMPLETE and trial.best is not None
+        self._advisor.tell(number, trial.state, trial.best.metrics[self._objective.key] if is_complete and trial.best else None)
+        self.ended.append(trial)
+        for listener in self._listeners:
+            listener.trial_ended(trial)
+
+    def interrupt_open(self) -> None:
+        """Marks every trial that is still open as interrupted: it waits in Optuna for `study resume`."""
+        self.is_interrupted = True
+        for number in self.open_trials:
+            self.finish(number)
+
+    def _run_of(self, proposal: Proposal) -> tuple[str, int]:
+        """The proposal's MLflow run and the last epoch recorded there."""
+        if proposal.run_id is not None:
+            self._tracker.reopen(proposal.run_id)
+            history = self._tracker.history(proposal.run_id, "val_loss")
+            return proposal.run_id, history[-1][0] if history else 0
+        tags = {"study.trial_number": str(proposal.number)}
+        run_id = self._tracker.begin_trial(self._parent_run_id, proposal.number, proposal.config, tags)
+        self._advisor.attach_run(proposal.number, run_id)
+        return run_id, 0
+
+    def _final_state(self, trial: TrialProgress) -> TrialState:
+        if trial.failure is not None:
+            return TrialState.FAIL
+        if trial.state is TrialState.PRUNED:
+            return TrialState.PRUNED
+        return TrialState.COMPLETE if trial.last_epoch == trial.config.epochs else TrialState.INTERRUPTED
+
+    def _summary(self, trial: TrialProgress) -> dict[str, float]:
+        """What MLflow's table shows of a trial: its figures at its best epoch (the UI itself shows the last)."""
+        if trial.best is None:
+            return {}
+        best = {f"best_val_{name}": trial.best.metrics[f"val_{name}"] for name in SUMMARY_METRICS}
+        return best | {"best_epoch": float(trial.best.epoch)}
+
+
+def _failure_tags(failure: Failure | None) -> dict[str, str]:
+    return {} if failure is None else {"study.error": failure.reason, "study.traceback": failure.traceback}

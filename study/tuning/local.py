@@ -1,0 +1,38 @@
+"""The same study in the present process, a trial at a time: for debugging, notebooks, and machines without Ray."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from study.tuning.ledger import Ledger
+from study.tuning.preparation import PreparedStudy
+from study.tuning.worker import TrialSession
+
+
+@dataclass(frozen=True)
+class InProcessExecutor:
+    """Runs a ledger's trials here, on the GPU where there is one, else on all cores."""
+
+    prepared: PreparedStudy
+    num_concurrent: int = 1
+
+    def run(self, ledger: Ledger) -> None:
+        """Runs trials until the ledger has none left or is interrupted (Ctrl-C)."""
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            while (trial := ledger.begin()) is not None:
+                task = self.prepared.task_of(trial, num_threads=len(os.sched_getaffinity(0)))
+                _run_one(ledger, trial.number, TrialSession(task, self.prepared.data, device))
+        except KeyboardInterrupt:
+            ledger.interrupt_open()
+
+
+def _run_one(ledger: Ledger, number: int, session: TrialSession) -> None:
+    is_over = False
+    while not is_over:
+        report = session.step()
+        is_pruned = report.measurement is not None and ledger.record(number, report.measurement, report.is_in_mlflow)
+        is_over = report.is_last or is_pruned
+    session.close()
+    ledger.finish(number, report.failure)

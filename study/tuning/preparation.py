@@ -1,0 +1,76 @@
+"""Everything that can be wrong is found here, before the first trial: names, photos, weights, options."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from study.data.dataset import StudyData, prepare_data
+from study.definition import StudyDefinition
+from study.models.backbones import check_backbone
+from study.models.weights import ResolvedWeights, resolve_weights
+from study.search.algorithms import build_pruner
+from study.settings import Settings
+from study.space import Choices
+from study.trial import TrialConfig
+from study.tuning.ledger import TrialProgress
+from study.tuning.worker import TrialTask
+
+Recipe = tuple[str, str]  # backbone and what `weights` says
+
+
+@dataclass(frozen=True)
+class PreparedStudy:
+    """A definition whose data are packed and whose weights are at hand."""
+
+    definition: StudyDefinition
+    settings: Settings
+    data: StudyData
+    weights: Mapping[Recipe, ResolvedWeights]
+
+    def weights_of(self, config: TrialConfig) -> ResolvedWeights:
+        """The weights that a trial of this recipe starts from."""
+        return self.weights[config.backbone, config.weights]
+
+    def task_of(self, trial: TrialProgress, num_threads: int) -> TrialTask:
+        """What a worker needs to run the trial."""
+        return TrialTask(
+            number=trial.number,
+            run_id=trial.run_id,
+            config=trial.config,
+            weights=self.weights_of(trial.config),
+            objective=self.definition.objective,
+            data_folder=str(self.data.folder),
+            activations_folder=str(self.settings.cache_folder / "activations"),
+            output_folder=str(self.settings.study_folder(self.definition.name)),
+            tracking_uri=self.settings.tracking_uri,
+            num_threads=num_threads,
+        )
+
+
+def prepare(
+    definition: StudyDefinition, settings: Settings, on_progress: Callable[[int, int], None] | None = None
+) -> PreparedStudy:
+    """Checks what the definition names and packs its photos (a second study on the same data reads none).
+
+    Args:
+        on_progress: called with photos packed and photos in all.
+    Raises:
+        StudyError: in one line, the first thing that is wrong.
+    """
+    build_pruner(definition.search.pruner, definition.trial.epochs)
+    for backbone in _values_of("backbone", definition):
+        check_backbone(backbone, definition.data.image_size)
+    weights = {
+        (backbone, written): resolve_weights(backbone, written, definition.file.parent)
+        for backbone in _values_of("backbone", definition)
+        for written in _values_of("weights", definition)
+    }
+    data = prepare_data(definition, settings.cache_folder, on_progress)
+    return PreparedStudy(definition, settings, data, weights)
+
+
+def _values_of(key: str, definition: StudyDefinition) -> tuple[str, ...]:
+    """Every value of a key that a trial may have."""
+    distribution = definition.space.parameters.get(key)
+    if isinstance(distribution, Choices):
+        return tuple(str(choice) for choice in distribution.choices)
+    return (str(definition.fixed_values[key]),)

@@ -1,0 +1,148 @@
+"""Ray Tune's three sockets: a searcher and a scheduler that share one ledger, and the trainable that runs a trial.
+
+What Ray saves of them is nothing: Optuna's storage and MLflow hold the study, and a resumed study starts a new Ray experiment
+for the trials that are left.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from study.data.dataset import StudyData, open_data
+from study.errors import StudyError
+from study.trial import Failure
+from study.tuning.ledger import Ledger, TrialProgress
+from study.tuning.worker import StepReport, TrialSession, TrialTask
+
+REPORT = "report"  # key of the one entry that our results carry beside Ray's own
+MAX_RETRIES = 2  # a trial whose process dies is started again this often, under the same number and run
+
+
+class LedgerSearcher(Searcher):
+    """Hands Ray the ledger's next trial."""
+
+    def __init__(self, ledger: Ledger, task_of: Callable[[TrialProgress], TrialTask]) -> None:
+        super().__init__(metric=None, mode=None)
+        self._ledger = ledger
+        self._task_of = task_of
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """The next trial as a Ray config, or Ray's word that there is none."""
+        trial = self._ledger.begin()
+        if trial is None:
+            return Searcher.FINISHED  # type: ignore[return-value]  # a string, against Ray's own annotation
+        return {"number": trial.number, "task": self._task_of(trial).model_dump_json()}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: the scheduler, which sees the trial itself, tells the ledger."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: see the module."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: see the module."""
+
+
+class LedgerScheduler(FIFOScheduler):
+    """Tells the ledger what each trial reports, and stops the trials that the pruner gives up."""
+
+    _supports_buffered_results = False  # each epoch may be the one to stop at
+
+    def __init__(self, ledger: Ledger, stop: Callable[[], None]) -> None:
+        """Args:
+        stop: ends the Ray run; called when a store can no longer be written, with the reason in `error`.
+        """
+        super().__init__()
+        self._ledger = ledger
+        self._stop = stop
+        self.error: StudyError | None = None
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """STOP where the pruner says so."""
+        is_pruned = False
+        with self._stopping_on_error():
+            is_pruned = self._record(trial, result)
+        return TrialScheduler.STOP if is_pruned else TrialScheduler.CONTINUE
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """The last epoch was reported, the pruner stopped the trial, or the study is being interrupted."""
+        with self._stopping_on_error():
+            self._finish(trial, self._record_last(trial, result))
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """The trial's process died once too often."""
+        cause = str(trial.get_pickled_error() or trial.get_error() or "no cause known").strip()
+        reason = f"the trial's process died {MAX_RETRIES + 1} times; last: {cause.splitlines()[0]}"
+        with self._stopping_on_error():
+            self._finish(trial, Failure(reason=reason, traceback=cause))
+
+    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
+        """A trial that never started: the study is being interrupted."""
+        with self._stopping_on_error():
+            self._finish(trial, None)
+
+    @contextmanager
+    def _stopping_on_error(self) -> Iterator[None]:
+        """Ray logs what a scheduler raises and goes on; a run that cannot be recorded must stop instead."""
+        try:
+            yield
+        except StudyError as error:
+            self.error = self.error or error
+            self._ledger.is_interrupted = True
+            self._stop()
+
+    def _record(self, trial: Trial, result: dict[str, Any]) -> bool:
+        report = StepReport.model_validate_json(result[REPORT])
+        if report.measurement is None:
+            return False
+        return self._ledger.record(trial.config["number"], report.measurement, report.is_in_mlflow)
+
+    def _record_last(self, trial: Trial, result: dict[str, Any]) -> Failure | None:
+        """Ray gives a trial's last result here only; a pruned trial's was recorded already and is skipped by its epoch."""
+        if REPORT not in (result or {}):
+            return None
+        self._record(trial, result)
+        return StepReport.model_validate_json(result[REPORT]).failure
+
+    def _finish(self, trial: Trial, failure: Failure | None) -> None:
+        if trial.config["number"] in self._ledger.open_trials:
+            self._ledger.finish(trial.config["number"], failure)
+
+
+class StudyTrainable(tune.Trainable):
+    """Runs trials one after the other in one process: imports, open data and the device stay warm between them."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Starts the first trial."""
+        self._data: dict[str, StudyData] = {}
+        self._session: TrialSession | None = None
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Starts another trial in this process."""
+        self.cleanup()
+        task = TrialTask.model_validate_json(new_config["task"])
+        if task.data_folder not in self._data:
+            self._data = {task.data_folder: open_data(Path(task.data_folder))}
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._session = TrialSession(task, self._data[task.data_folder], device)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """One epoch."""
+        assert self._session is not None, "setup comes first"
+        report = self._session.step()
+        return {REPORT: report.model_dump_json(), "done": report.is_last}
+
+    def cleanup(self) -> None:
+        """Ends the trial that is running, if any."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None

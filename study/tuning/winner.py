@@ -1,0 +1,166 @@
+"""The best trial's model: rebuilt, measured again, drawn, exported, registered as champion."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import study
+from study.data.dataset import StudyData
+from study.definition import Metric, Objective
+from study.errors import ModelError
+from study.models.classifier import Classifier
+from study.models.exported import ModelContract, save_exported
+from study.models.normalization import make_normalizer
+from study.search.advisor import Outcome
+from study.tracking.figures import save_confusion, save_curves
+from study.tracking.mlflow_tracker import MlflowTracker
+from study.tracking.registry import register_model, set_alias
+from study.training.evaluation import evaluate
+from study.trial import ConfusionMatrix, TrialState
+from study.tuning.preparation import PreparedStudy
+from study.tuning.worker import rebuild_trained, weights_file
+
+CURVES = ("train_loss", "val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1")
+# Between the trial's own measurement and this one lie another machine or batch size: rounding, not another model.
+MAX_REBUILD_DIFFERENCE = 0.02
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The best completed trial and its registered model.
+
+    Attributes:
+        metrics: on the validation split, by the names of a `Measurement`.
+        chance: what a classifier that looks at no photo reaches on the objective.
+    """
+
+    outcome: Outcome
+    metrics: Mapping[str, float]
+    chance: float
+    folder: Path
+    model_name: str
+    model_version: str
+
+    @property
+    def model_uri(self) -> str:
+        """What `study predict` and `mlflow.pyfunc.load_model` take."""
+        return f"models:/{self.model_name}@champion"
+
+    @property
+    def summary(self) -> dict[str, float]:
+        """The parent run's figures."""
+        assert self.outcome.value is not None, "a completed trial has a value"
+        return {"best_objective": self.outcome.value, "chance_objective": self.chance, "best_trial": float(self.outcome.number)}
+
+
+def best_outcome(outcomes: Sequence[Outcome], objective: Objective) -> Outcome | None:
+    """The completed trial with the best objective, the earlier of equals; None where none completed."""
+    completed = [outcome for outcome in outcomes if outcome.state is TrialState.COMPLETE and outcome.value is not None]
+    sign = -1 if objective.is_maximized else 1
+    return min(completed, key=lambda outcome: (sign * (outcome.value or 0.0), outcome.number), default=None)
+
+
+def register_winner(
+    prepared: PreparedStudy, outcomes: Sequence[Outcome], tracker: MlflowTracker, parent_run_id: str
+) -> Winner | None:
+    """Registers the best completed trial's model under the study's name, alias `champion`; None where none completed.
+
+    Raises:
+        ModelError: if the rebuilt model does not repeat what its trial measured.
+        TrackingError: if MLflow does not take it.
+    """
+    definition, data = prepared.definition, prepared.data
+    best = best_outcome(outcomes, definition.objective)
+    if best is None or best.value is None or best.run_id is None:
+        return None
+    output_folder = prepared.settings.study_folder(definition.name)
+    weights = prepared.weights_of(best.config)
+    model = rebuild_trained(best.config, data.num_classes, weights, weights_file(output_folder, best.number))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    measured = evaluate(model, data, data.splits.val, normalization=best.config.normalization, device=device)
+    metrics = measured.named("val")
+    _require_same(metrics[definition.objective.key], best, definition.objective)
+    folder = output_folder / "champion"
+    _export(folder, model, prepared, best, metrics)
+    _log_figures(tracker, prepared, best, parent_run_id, measured.confusion)
+    model_version = register_model(
+        prepared.settings.tracking_uri,
+        definition.name,
+        folder,
+        best.run_id,
+        tags={"study.trial_number": str(best.number), "study.data_digest": data.digest},
+        description=definition.question or f"Best trial of the study {definition.name}.",
+    )
+    set_alias(prepared.settings.tracking_uri, definition.name, "champion", model_version)
+    chance = chance_level(definition.objective.metric, np.bincount(data.labels[data.splits.val], minlength=data.num_classes))
+    return Winner(best, metrics, chance, folder, definition.name, model_version)
+
+
+def chance_level(metric: Metric, counts: np.ndarray) -> float:
+    """What a classifier that looks at no photo reaches: always the commonest class; for the loss, the class shares.
+
+    Args:
+        counts: photos of each class in the split, int [num_classes].
+    """
+    shares = counts / counts.sum()
+    shares = shares[shares > 0]
+    match metric:
+        case "accuracy":
+            return float(shares.max())
+        case "balanced_accuracy":
+            return 1 / len(shares)
+        case "macro_f1":
+            # Precision is the commonest class's share p, recall 1, so F1 = 2p / (1 + p); every other class has 0.
+            return float(2 * shares.max() / (1 + shares.max()) / len(shares))
+        case "loss":
+            return float(-(shares * np.log(shares)).sum())
+
+
+def _require_same(value: float, best: Outcome, objective: Objective) -> None:
+    assert best.value is not None, "a completed trial has a value"
+    if abs(value - best.value) > MAX_REBUILD_DIFFERENCE:
+        raise ModelError(
+            f"the exported model must repeat its trial, but {objective.key} is {value:.4f} and trial {best.number} measured "
+            f"{best.value:.4f}. Do not use it; please report this with the study's folder."
+        )
+
+
+def _export(folder: Path, model: Classifier, prepared: PreparedStudy, best: Outcome, metrics: Mapping[str, float]) -> None:
+    data: StudyData = prepared.data
+    contract = ModelContract(
+        classes=data.classes,
+        image_size=data.image_size,
+        normalization=make_normalizer(best.config.normalization, data.statistics),
+        backbone=best.config.backbone,
+        head=best.config.head,
+        freeze_depth=best.config.freeze_depth,
+        data_digest=data.digest,
+        study=prepared.definition.name,
+        trial_number=best.number,
+        metrics=metrics,
+        versions={"study": study.__version__, "torch": torch.__version__, "torchvision": version("torchvision")},
+    )
+    save_exported(folder, model, contract)
+
+
+def _log_figures(
+    tracker: MlflowTracker, prepared: PreparedStudy, best: Outcome, parent_run_id: str, confusion: ConfusionMatrix
+) -> None:
+    """Confusion matrix and curves, on the winner's run and on the study's."""
+    assert best.run_id is not None, "a completed trial has a run"
+    folder = prepared.settings.study_folder(prepared.definition.name) / "figures"
+    shutil.rmtree(folder, ignore_errors=True)
+    title = f"{prepared.definition.name}, trial {best.number}: validation"
+    save_confusion(confusion, prepared.data.classes, title, folder)
+    curves = {name: tracker.history(best.run_id, name) for name in CURVES}
+    objective = prepared.definition.objective
+    pick = max if objective.is_maximized else min
+    best_epoch, _ = pick(curves[objective.key], key=lambda point: point[1])
+    save_curves(curves, best_epoch, f"{prepared.definition.name}, trial {best.number}", folder)
+    for run_id in (best.run_id, parent_run_id):
+        tracker.log_artifacts(run_id, folder, "figures")

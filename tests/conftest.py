@@ -1,0 +1,32 @@
+"""Fixtures that all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+SHARED_DATA = PROJECT.parent / "shared" / "data"
+NO_SHARED_DATA = "the real photos and weights of ../shared/data are not here"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if SHARED_DATA.is_dir():
+        return
+    if os.environ.get("CI"):
+        raise pytest.UsageError(f"in CI no test on real data may be skipped, but {NO_SHARED_DATA}")
+    for item in items:
+        if item.get_closest_marker("shared_data"):
+            item.add_marker(pytest.mark.skip(reason=NO_SHARED_DATA))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with real photos and weights; tests that use it carry the marker `shared_data`."""
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """The project's root."""
+    return PROJECT

@@ -1,0 +1,235 @@
+"""One contract, every tracker: in memory, MLflow on an SQLite file, MLflow on a server."""
+
+import pickle
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from study.errors import TrackingError
+from study.tracking.mlflow_tracker import MlflowTracker
+from study.tracking.records import ERROR_TAG, NUMBER_TAG, STATE_TAG, TRACEBACK_TAG
+from study.tracking.tracker import MemoryTracker, Tracker
+from study.trial import ConfusionMatrix, Measurement, OptimizerConfig, TrialConfig, TrialState
+
+CONFIG = TrialConfig(backbone="alexnet", optimizer=OptimizerConfig(lr=0.003))
+STARTED_MS = 1_790_000_000_000
+
+
+def measurement(epoch: int, val_loss: float, taken_ms: int | None = None) -> Measurement:
+    return Measurement(
+        epoch=epoch,
+        metrics={"val_loss": val_loss, "val_balanced_accuracy": 1 / (1 + val_loss), "val_recall.t-shirt": 0.5},
+        confusion=ConfusionMatrix(counts=((1, 0), (0, 1))),
+        timestamp_ms=taken_ms or STARTED_MS + epoch * 1000,
+    )
+
+
+@pytest.fixture(params=["memory", "sqlite", "server"])
+def tracker(request: pytest.FixtureRequest) -> Tracker:
+    makers: dict[str, Callable[[], Tracker]] = {
+        "memory": MemoryTracker,
+        "sqlite": lambda: MlflowTracker(request.getfixturevalue("sqlite_uri")),
+        "server": lambda: MlflowTracker(request.getfixturevalue("server_uri")),
+    }
+    return makers[request.param]()
+
+
+@pytest.fixture
+def name() -> str:
+    """A study's name that no other test uses: the server outlives a test."""
+    return f"clothing-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def study(tracker: Tracker, name: str) -> str:
+    return tracker.begin_study(name, name, {"study.definition_digest": "abc"}, 'name = "clothing"\n# é\n', "Which recipe?")
+
+
+@pytest.fixture
+def trial(tracker: Tracker, study: str) -> str:
+    return tracker.begin_trial(study, 7, CONFIG, {"study.ray_trial_id": "r1"})
+
+
+def test_a_store_that_is_there_passes_the_check(tracker: Tracker) -> None:
+    tracker.check()
+
+
+def test_a_study_is_found_by_its_name_and_keeps_its_definition(tracker: Tracker, study: str, name: str) -> None:
+    assert tracker.find_study(name) == study
+    assert tracker.read_text(study, "definition.toml") == 'name = "clothing"\n# é\n'
+    record = next(record for record in tracker.studies() if record.run_id == study)
+    assert (record.name, record.experiment, record.state) == (name, name, TrialState.RUNNING)
+    assert record.tags["study.definition_digest"] == "abc"
+    assert record.tags["mlflow.note.content"] == "Which recipe?"
+    assert abs(record.started_ms / 1000 - time.time()) < 120
+
+
+def test_an_unknown_study_is_not_found(tracker: Tracker) -> None:
+    assert tracker.find_study("it's not there") is None
+
+
+def test_the_newest_launch_of_a_study_is_found_first(tracker: Tracker, study: str, name: str) -> None:
+    time.sleep(0.01)
+    later = tracker.begin_study(name, f"{name}-elsewhere", {}, "", "")
+    assert tracker.find_study(name) == later
+    assert [record.run_id for record in tracker.studies() if record.name == name] == [later, study]
+
+
+def test_a_trial_is_recorded_with_its_recipe_by_dotted_names(tracker: Tracker, study: str, trial: str) -> None:
+    (record,) = tracker.trials(study)
+    assert (record.number, record.run_id, record.state) == (7, trial, TrialState.RUNNING)
+    assert record.params["backbone"] == "alexnet"
+    assert record.params["optimizer.lr"] == "0.003"
+    assert "seed" not in record.params  # None is left out
+    assert record.tags[STATE_TAG] == "RUNNING"
+    assert record.tags[NUMBER_TAG] == "7"
+    assert record.tags["study.ray_trial_id"] == "r1"
+
+
+def test_trials_are_listed_by_number_and_belong_to_one_study(tracker: Tracker, study: str, name: str) -> None:
+    for number in (10, 2, 0):
+        tracker.begin_trial(study, number, CONFIG, {})
+    other = tracker.begin_study(f"{name}-other", name, {}, "", "")
+    tracker.begin_trial(other, 1, CONFIG, {})
+    assert [record.number for record in tracker.trials(study)] == [0, 2, 10]
+
+
+def test_measurements_make_curves_with_one_step_an_epoch(tracker: Tracker, study: str, trial: str) -> None:
+    tracker.append(trial, [measurement(1, 0.9)])
+    tracker.append(trial, [measurement(2, 0.5), measurement(3, 0.7)])
+    assert tracker.history(trial, "val_loss") == [(1, 0.9), (2, 0.5), (3, 0.7)]
+    assert tracker.trials(study)[0].metrics["val_loss"] == 0.7
+
+
+def test_a_measurement_delivered_twice_is_one_record(tracker: Tracker, trial: str) -> None:
+    tracker.append(trial, [measurement(1, 0.9)])
+    tracker.append(trial, [measurement(1, 0.9), measurement(2, 0.5)])
+    tracker.end_trial(trial, TrialState.COMPLETE, [measurement(1, 0.9), measurement(2, 0.5)], {}, {})
+    assert tracker.history(trial, "val_loss") == [(1, 0.9), (2, 0.5)]
+    if isinstance(tracker, MlflowTracker):  # not merely shown once: stored once
+        assert len(tracker.connection.client.get_metric_history(trial, "val_loss")) == 2
+
+
+def test_an_epoch_measured_anew_after_a_crash_shows_its_later_value(tracker: Tracker, study: str, trial: str) -> None:
+    tracker.append(trial, [measurement(1, 0.9), measurement(2, 0.5)])
+    tracker.append(trial, [measurement(2, 0.6, STARTED_MS + 90_000)])
+    assert tracker.history(trial, "val_loss") == [(1, 0.9), (2, 0.6)]
+    assert tracker.trials(study)[0].metrics["val_loss"] == 0.6
+
+
+def test_class_names_that_mlflow_refuses_are_recorded_all_the_same(tracker: Tracker, trial: str) -> None:
+    odd = measurement(1, 0.9).model_copy(update={"metrics": {"val_recall.salt & (pepper)": 0.5, "val_recall.Größe": 0.25}})
+    tracker.append(trial, [odd])
+    assert tracker.history(trial, "val_recall.salt _ _pepper_") == [(1, 0.5)]
+    assert tracker.history(trial, "val_recall.Größe") == [(1, 0.25)]
+
+
+def test_a_long_training_arrives_whole(tracker: Tracker, trial: str) -> None:
+    tracker.end_trial(trial, TrialState.COMPLETE, [measurement(epoch, 1 / epoch) for epoch in range(1, 401)], {}, {})
+    assert len(tracker.history(trial, "val_loss")) == 400  # 1200 values: more than one of MLflow's batches
+
+
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.INTERRUPTED])
+def test_a_trial_ends_with_its_last_measurements_summary_and_state(
+    tracker: Tracker, study: str, trial: str, state: TrialState
+) -> None:
+    tracker.append(trial, [measurement(1, 0.9)])
+    tracker.end_trial(trial, state, [measurement(2, 0.5)], {"best_val_loss": 0.5, "best_epoch": 2}, {"study.note": "x"})
+    (record,) = tracker.trials(study)
+    assert record.state == state
+    assert record.tags[STATE_TAG] == state.value
+    assert record.tags["study.note"] == "x"
+    assert (record.metrics["val_loss"], record.metrics["best_val_loss"], record.metrics["best_epoch"]) == (0.5, 0.5, 2)
+    assert tracker.history(trial, "val_loss") == [(1, 0.9), (2, 0.5)]
+
+
+def test_ending_a_trial_twice_changes_nothing(tracker: Tracker, study: str, trial: str) -> None:
+    for _ in range(2):
+        tracker.end_trial(trial, TrialState.PRUNED, [measurement(1, 0.9)], {"best_epoch": 1}, {})
+    (record,) = tracker.trials(study)
+    assert (record.state, record.metrics["best_epoch"]) == (TrialState.PRUNED, 1)
+
+
+def test_a_failed_trial_keeps_its_error_and_the_end_of_its_traceback(tracker: Tracker, study: str, trial: str) -> None:
+    traceback = "Traceback\n" + "x" * 10_000 + "\nthe last line"
+    tags = {ERROR_TAG: "out of memory\nsecond line", TRACEBACK_TAG: traceback}
+    tracker.end_trial(trial, TrialState.FAIL, [], {}, tags)
+    (record,) = tracker.trials(study)
+    assert record.tags[ERROR_TAG] == "out of memory"
+    assert record.tags[TRACEBACK_TAG] == traceback[-8000:]
+
+
+def test_an_interrupted_trial_and_its_study_go_on(tracker: Tracker, study: str, trial: str, name: str) -> None:
+    tracker.end_trial(trial, TrialState.INTERRUPTED, [measurement(1, 0.9)], {}, {})
+    tracker.end_study(study, TrialState.INTERRUPTED, {}, {})
+    tracker.reopen(study)
+    tracker.reopen(trial)
+    assert tracker.find_study(name) == study
+    assert tracker.trials(study)[0].state == TrialState.RUNNING
+    assert next(record for record in tracker.studies() if record.run_id == study).state == TrialState.RUNNING
+    tracker.end_trial(trial, TrialState.COMPLETE, [measurement(2, 0.5)], {}, {})
+    assert tracker.trials(study)[0].state == TrialState.COMPLETE
+    assert tracker.history(trial, "val_loss") == [(1, 0.9), (2, 0.5)]
+
+
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.FAIL, TrialState.INTERRUPTED])
+def test_a_study_ends_with_its_summary_and_state(tracker: Tracker, study: str, state: TrialState) -> None:
+    tracker.end_study(study, state, {"test_accuracy_mean": 0.8}, {"study.winner": "7"})
+    record = next(record for record in tracker.studies() if record.run_id == study)
+    assert (record.state, record.metrics["test_accuracy_mean"], record.tags["study.winner"]) == (state, 0.8, "7")
+
+
+def test_artifacts_are_kept_under_their_folder(tracker: Tracker, study: str, tmp_path: Path) -> None:
+    (tmp_path / "report" / "figures").mkdir(parents=True)
+    (tmp_path / "report" / "page.html").write_text("<h1>")
+    (tmp_path / "report" / "figures" / "lr.svg").write_text("<svg>")
+    tracker.log_artifacts(study, tmp_path / "report", "report")
+    assert tracker.read_text(study, "report/page.html") == "<h1>"
+    assert tracker.read_text(study, "report/figures/lr.svg") == "<svg>"
+
+
+def test_an_unknown_run_is_refused_in_one_line(tracker: Tracker, study: str) -> None:
+    missing = "0" * 32
+    for call in (
+        lambda: tracker.append(missing, [measurement(1, 0.9)]),
+        lambda: tracker.end_trial(missing, TrialState.COMPLETE, [], {}, {}),
+        lambda: tracker.end_study(missing, TrialState.COMPLETE, {"a": 1.0}, {}),
+        lambda: tracker.begin_trial(missing, 0, CONFIG, {}),
+        lambda: tracker.reopen(missing),
+        lambda: tracker.address(missing),
+        lambda: tracker.trials(missing),
+        lambda: tracker.read_text(study, "nothing.txt"),
+    ):
+        with pytest.raises(TrackingError) as raised:
+            call()
+        assert "\n" not in str(raised.value)
+
+
+def test_the_address_leads_to_the_run(tracker: Tracker, study: str, name: str) -> None:
+    address = tracker.address(study)
+    if isinstance(tracker, MlflowTracker) and tracker.connection.is_server:
+        experiment = tracker.connection.client.get_experiment_by_name(name)
+        assert experiment is not None
+        assert address == f"{tracker.connection.uri}/#/experiments/{experiment.experiment_id}/runs/{study}"
+    else:
+        assert name in address
+
+
+def test_nothing_is_printed(tracker: Tracker, study: str, trial: str, capfd: pytest.CaptureFixture[str]) -> None:
+    tracker.end_trial(trial, TrialState.COMPLETE, [measurement(1, 0.9)], {"best_epoch": 1}, {})
+    tracker.read_text(study, "definition.toml")
+    with pytest.raises(TrackingError):
+        tracker.append("0" * 32, [measurement(1, 0.9)])
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+
+
+def test_a_worker_appends_to_the_drivers_run(tracker: Tracker, study: str, trial: str) -> None:
+    if isinstance(tracker, MemoryTracker):
+        pytest.skip("a memory tracker stays in its process")
+    worker = pickle.loads(pickle.dumps(tracker))
+    worker.append(trial, [measurement(1, 0.9)])
+    assert tracker.history(trial, "val_loss") == [(1, 0.9)]

@@ -1,0 +1,214 @@
+import io
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from study.data.images import PADDING, decode, fit_to_square
+from study.errors import DataError
+
+# Red, green / blue, white: every turn and flip of it is different.
+CORNERS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], dtype=np.uint8)
+
+
+def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def patterned(width: int, height: int) -> Image.Image:
+    """Smooth with some texture, as a photo is."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    waves = [127 + 90 * np.sin(columns / 19 + channel) * np.cos(rows / 23 - channel) for channel in range(3)]
+    noise = np.random.default_rng(0).normal(0, 8, (height, width, 3))
+    return Image.fromarray((np.stack(waves, axis=-1) + noise).clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "GIF", "TIFF", "WEBP", "JPEG"])
+def test_every_format_becomes_rgb(file_format: str) -> None:
+    options = {"lossless": True} if file_format == "WEBP" else {}
+    image = decode(encoded(Image.new("RGB", (6, 4), (200, 30, 60)), file_format, **options))
+    assert (image.mode, image.size) == ("RGB", (6, 4))
+    assert np.abs(np.asarray(image).astype(int) - (200, 30, 60)).max() <= 3  # JPEG's loss
+
+
+UPRIGHT_BY_ORIENTATION = {
+    1: CORNERS,
+    2: CORNERS[:, ::-1],
+    3: CORNERS[::-1, ::-1],
+    4: CORNERS[::-1],
+    5: CORNERS.transpose(1, 0, 2),
+    6: np.rot90(CORNERS, -1),
+    7: CORNERS[::-1, ::-1].transpose(1, 0, 2),
+    8: np.rot90(CORNERS),
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT_BY_ORIENTATION)
+def test_photo_is_turned_upright_by_its_exif_orientation(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = encoded(Image.fromarray(CORNERS), "PNG", exif=exif)
+    assert np.array_equal(np.asarray(decode(stored)), UPRIGHT_BY_ORIENTATION[orientation])
+
+
+def test_damaged_exif_does_not_make_a_photo_unreadable() -> None:
+    stored = encoded(Image.fromarray(CORNERS), "PNG", exif=b"Exif\0\0nonsense that is no TIFF header")
+    assert np.array_equal(np.asarray(decode(stored)), CORNERS)
+
+
+def test_sixteen_bit_grey_is_scaled_and_not_clipped() -> None:
+    grey = Image.fromarray(np.array([[0, 257 * 100], [257 * 200, 65535]], dtype=np.uint16))
+    assert np.asarray(decode(encoded(grey, "PNG")))[..., 0].tolist() == [[0, 100], [200, 255]]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_parts_become_padding(mode: str) -> None:
+    clear = Image.new("RGBA", (2, 2), (10, 10, 10, 0)).convert(mode)
+    assert decode(encoded(clear, "PNG")).getpixel((0, 0)) == PADDING
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "RGB"])
+def test_colour_that_stands_for_transparency_becomes_padding(mode: str) -> None:
+    clear = (0, 0, 0) if mode == "RGB" else 0
+    assert decode(encoded(Image.new(mode, (2, 2), clear), "PNG", transparency=clear)).getpixel((0, 0)) == PADDING
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr"])
+def test_every_colour_mode_becomes_rgb(mode: str) -> None:
+    image = decode(Image.new("RGB", (3, 3), (255, 255, 255)).convert(mode))
+    assert image.mode == "RGB"
+    assert image.getpixel((1, 1)) == (255, 255, 255)
+
+
+def test_only_the_first_frame_of_a_film_is_read() -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    first = decode(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    assert np.asarray(first).mean(axis=(0, 1)) == pytest.approx([255, 0, 0], abs=5)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3), (5, 7, 4)])
+def test_arrays_of_pixels_are_photos(shape: tuple[int, ...]) -> None:
+    assert decode(np.full(shape, 255, dtype=np.uint8)).size == (7, 5)
+
+
+@pytest.mark.parametrize(
+    "pixels", [np.zeros((5, 7, 2), np.uint8), np.zeros((5, 7, 3), np.float32), np.zeros((0, 7, 3), np.uint8)]
+)
+def test_array_of_another_kind_is_refused_with_the_rule(pixels: np.ndarray) -> None:
+    with pytest.raises(DataError, match=r"must be uint8 \[height, width\]"):
+        decode(pixels)
+
+
+def test_paths_as_text_and_as_path_are_photos(tmp_path: Path) -> None:
+    Image.new("RGB", (6, 4)).save(tmp_path / "photo.png")
+    assert decode(tmp_path / "photo.png").size == decode(str(tmp_path / "photo.png")).size == (6, 4)
+
+
+def test_missing_photo_is_named_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.jpg is not: No such file"):
+        decode(tmp_path / "none.jpg")
+
+
+def test_truncated_photo_is_named_with_the_reason() -> None:
+    stored = encoded(patterned(64, 64), "JPEG")
+    with pytest.raises(DataError, match=r"(?i)cats/1\.jpg is not: .*truncated"):
+        decode(stored[: len(stored) // 2], name="cats/1.jpg")
+
+
+def test_file_that_is_no_image_is_refused_without_an_address_in_the_message() -> None:
+    with pytest.raises(DataError, match=r"photo given \(5 bytes\) is not: it is in no image format") as raised:
+        decode(b"hello")
+    assert "0x" not in str(raised.value)
+
+
+def test_image_of_absurd_size_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
+    with pytest.raises(DataError, match="exceeds limit of 80 pixels"):
+        decode(encoded(Image.new("L", (10, 10)), "PNG"))
+
+
+def test_floating_point_image_is_refused() -> None:
+    with pytest.raises(DataError, match="no agreed white"):
+        decode(Image.new("F", (4, 4)))
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of much of the damage before it gives up
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "GIF", "TIFF", "WEBP", "JPEG"])
+def test_damaged_photo_is_read_or_refused_but_never_crashes(file_format: str) -> None:
+    stored = encoded(patterned(40, 30), file_format)
+    generator = random.Random(0)
+    damaged = [stored[:length] for length in range(0, len(stored), len(stored) // 40)]
+    for _ in range(120):
+        changed = bytearray(stored)
+        changed[generator.randrange(min(300, len(changed)))] = generator.randrange(256)
+        damaged.append(bytes(changed))
+    for photo in damaged:
+        try:
+            assert decode(photo).mode == "RGB"
+        except DataError:
+            continue
+
+
+def test_callers_image_is_left_as_it_was() -> None:
+    lazy = Image.open(io.BytesIO(encoded(patterned(640, 480), "JPEG")))
+    decode(lazy, at_least_px=32)
+    assert lazy.size == (640, 480)
+
+
+@pytest.mark.parametrize("size_px", [48, 64, 100])
+@pytest.mark.parametrize("size", [(640, 480), (479, 641), (400, 409)])
+def test_reduced_decoding_gives_nearly_the_same_square(size: tuple[int, int], size_px: int) -> None:
+    stored = encoded(patterned(*size), "JPEG", quality=90)
+    full = fit_to_square(decode(stored), size_px).astype(int)
+    reduced = fit_to_square(decode(stored, at_least_px=size_px), size_px)
+    assert np.abs(full - reduced).mean() < 2
+
+
+def test_large_jpeg_is_decoded_at_a_fraction_of_its_size() -> None:
+    stored = encoded(patterned(1600, 1200), "JPEG")
+    assert decode(stored, at_least_px=64).size == (200, 150)
+    assert decode(stored, at_least_px=600).size == (1600, 1200)
+
+
+@pytest.mark.shared_data
+def test_real_photos_differ_by_little_when_decoding_is_reduced(shared_data: Path) -> None:
+    for photo in sorted((shared_data / "clothing10" / "validation").rglob("*.jpg"))[::17]:
+        full = fit_to_square(decode(photo), 64).astype(int)
+        assert np.abs(full - fit_to_square(decode(photo, at_least_px=64), 64)).mean() < 2, photo
+
+
+def test_wide_photo_is_padded_above_and_below_and_not_stretched() -> None:
+    square = fit_to_square(Image.new("RGB", (40, 20), (9, 9, 9)), 8)
+    assert square.dtype == np.uint8
+    assert square.shape == (8, 8, 3)
+    assert (square[2:6] == 9).all()
+    assert (square[[0, 1, 6, 7]] == PADDING).all()
+
+
+def test_tall_photo_is_padded_left_and_right() -> None:
+    square = fit_to_square(Image.new("RGB", (20, 40), (9, 9, 9)), 8)
+    assert (square[:, 2:6] == 9).all()
+    assert (square[:, [0, 1, 6, 7]] == PADDING).all()
+
+
+def test_small_photo_is_enlarged_to_the_square() -> None:
+    assert (fit_to_square(Image.new("RGB", (3, 3), (9, 9, 9)), 16) == 9).all()
+
+
+def test_line_of_pixels_keeps_one_pixel_of_width() -> None:
+    square = fit_to_square(Image.new("RGB", (5000, 1), (9, 9, 9)), 32)
+    assert (square == 9).all(axis=(1, 2)).sum() == 1
+
+
+def test_reduction_is_antialiased() -> None:
+    stripes = np.zeros((64, 64, 3), dtype=np.uint8)
+    stripes[:, ::2] = 255
+    assert np.abs(fit_to_square(Image.fromarray(stripes), 8).astype(int) - 127).max() < 10
+
+
+def test_square_may_be_written_to() -> None:
+    fit_to_square(Image.new("RGB", (8, 8)), 8)[0, 0, 0] = 1  # torch.from_numpy warns of arrays that may not

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from study.data.statistics import CHUNK_PHOTOS, channel_statistics
+
+
+def drawn(num_photos: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (num_photos, 9, 9, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("num_photos", [1, CHUNK_PHOTOS, CHUNK_PHOTOS + 1, 3 * CHUNK_PHOTOS - 1])
+def test_statistics_equal_numpys_over_all_pixels(num_photos: int) -> None:
+    images = drawn(num_photos)
+    statistics = channel_statistics(images, np.arange(num_photos))
+    scaled = images / 255
+    assert statistics.mean == pytest.approx(scaled.mean(axis=(0, 1, 2)), rel=1e-12)
+    assert statistics.std == pytest.approx(scaled.std(axis=(0, 1, 2)), rel=1e-12)
+
+
+def test_only_the_images_asked_for_count() -> None:
+    images = np.zeros((4, 5, 5, 3), dtype=np.uint8)
+    images[[1, 3]] = 255
+    assert channel_statistics(images, np.array([1, 3])).mean == (1.0, 1.0, 1.0)
+
+
+def test_order_of_images_changes_no_bit() -> None:
+    images = drawn(100)
+    assert channel_statistics(images, np.arange(100)) == channel_statistics(images, np.arange(100)[::-1])
+
+
+def test_channels_are_kept_apart() -> None:
+    images = np.zeros((2, 4, 4, 3), dtype=np.uint8)
+    images[..., 0] = 51
+    images[0, ..., 2] = 255
+    statistics = channel_statistics(images, np.arange(2))
+    assert statistics.mean == pytest.approx((0.2, 0.0, 0.5))
+    assert statistics.std == pytest.approx((0.0, 0.0, 0.5))
+
+
+def test_no_image_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one image"):
+        channel_statistics(drawn(1), np.array([], dtype=np.int64))

@@ -1,0 +1,176 @@
+"""The grammar of a definition: what it takes, and the one line that each mistake gets."""
+
+from pathlib import Path
+
+import pytest
+
+from study.definition import StudyDefinition, load_definition, parse_definition
+from study.errors import DefinitionError
+from study.space import Choices, Range
+
+TEXT = """
+name = "tiny"
+[data]
+generated = "instruments"
+[trial]
+epochs = 3
+[space]
+backbone = { choices = ["alexnet", "resnet18"] }
+"optimizer.momentum" = { low = 0.8, high = 0.99, when = { "optimizer.name" = ["sgd"] } }
+"optimizer.name" = { choices = ["adam", "sgd"] }
+"optimizer.lr" = { low = 1e-5, high = 1e-1, log = true }
+[search]
+trials = 7
+"""
+
+
+def parse(text: str) -> StudyDefinition:
+    return parse_definition(text, Path("/somewhere/tiny.toml"), shown_as="tiny.toml")
+
+
+def test_a_definition_holds_what_its_file_says_and_defaults_for_the_rest() -> None:
+    definition = parse(TEXT)
+    assert definition.name == definition.experiment_name == "tiny"
+    assert definition.trial.epochs == 3
+    assert definition.trial.head == "replace"
+    assert definition.num_trials == 7
+    assert definition.objective.key == "val_balanced_accuracy"
+    assert definition.space.parameters["backbone"] == Choices(choices=("alexnet", "resnet18"))
+    assert definition.space.parameters["optimizer.lr"] == Range(low=1e-5, high=1e-1, log=True)
+
+
+def test_keys_that_others_depend_on_come_first() -> None:
+    keys = [key for key, _ in parse(TEXT).space.items()]
+    assert keys.index("optimizer.name") < keys.index("optimizer.momentum")
+
+
+def test_nested_tables_and_quoted_paths_mean_the_same() -> None:
+    nested = TEXT.replace('"optimizer.lr" = {', "optimizer.lr = {")
+    assert parse(nested).space == parse(TEXT).space
+
+
+def test_the_digest_changes_with_a_value_and_not_with_a_comment() -> None:
+    digest = parse(TEXT).digest
+    assert parse(TEXT + "# a remark\n").digest == digest
+    assert parse(TEXT.replace("epochs = 3", "epochs = 4")).digest != digest
+
+
+def test_paths_are_relative_to_the_definition_file() -> None:
+    assert parse(TEXT).path_of("../photos") == Path("/photos")
+
+
+def test_a_fractional_key_is_searched_over_fractions_even_between_whole_bounds() -> None:
+    text = TEXT.replace("[search]", "freeze_depth = { low = 0, high = 1 }\n[search]")
+    distribution = parse(text).space.parameters["freeze_depth"]
+    assert isinstance(distribution, Range)
+    assert not distribution.is_integer
+
+
+def test_a_grid_counts_conditional_recipes_once() -> None:
+    text = TEXT.replace("trials = 7", 'sampler = "grid"').replace(
+        "low = 1e-5, high = 1e-1, log = true", "choices = [0.01, 0.1]"
+    )
+    text = text.replace("low = 0.8, high = 0.99,", "choices = [0.8, 0.9, 0.99],")
+    # adam: 2 backbones × 2 rates; sgd: × 3 momenta
+    assert parse(text).num_trials == 2 * 2 + 2 * 2 * 3
+
+
+def test_a_range_with_a_step_is_visited_from_end_to_end() -> None:
+    assert Range(low=0.0, high=1.0, step=0.25).grid() == (0.0, 0.25, 0.5, 0.75, 1.0)
+    assert Range(low=1, high=4).grid() == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("option", ["min_resource = 2", "reduction_factor = 4"])
+def test_a_pruner_keeps_its_own_options(option: str) -> None:
+    text = f'{TEXT}[search.pruner]\nname = "hyperband"\n{option}\n'
+    name, value = option.split(" = ")
+    assert parse(text).search.pruner.options == {name: int(value)}
+
+
+MISTAKES = {
+    "unknown key": ("epochs = 3", "epoch = 3", ("`trial.epoch`", "Did you mean `epochs`?")),
+    "unknown key of [data]": (
+        'generated = "',
+        'image_sise = 3\ngenerated = "',
+        ("`data.image_sise`", "Did you mean `image_size`?"),
+    ),
+    "unknown table": ("[search]", "[serach]", ("`serach`", "Did you mean `search`?")),
+    "wrong type": ("epochs = 3", 'epochs = "3"', ("`trial.epochs`", "integer", "'3'")),
+    "a truth value is no number": ("epochs = 3", "epochs = true", ("`trial.epochs`", "integer", "True")),
+    "low over high": ("low = 1e-5", "low = 1", ("`optimizer.lr`", "`low < high` must hold", "low=1, high=0.1", "Swap")),
+    "log range at 0": ("low = 1e-5", "low = 0", ("`optimizer.lr`", "`low > 0` must hold with log = true")),
+    "condition on an unknown key": (
+        '"optimizer.name" = ["sgd"]',
+        '"optimizer.nam" = ["sgd"]',
+        ("condition of `optimizer.momentum`", "`optimizer.nam`", "Did you mean `optimizer.name`?"),
+    ),
+    "condition that never holds": ('= ["sgd"] }', '= ["rmsprop"] }', ("can never hold", "'adam', 'sgd'", "'rmsprop'")),
+    "conditions in a circle": (
+        '"optimizer.name" = { choices = ["adam", "sgd"] }',
+        '"optimizer.name" = { choices = ["adam", "sgd"], when = { "optimizer.momentum" = [0.9] } }',
+        ("condition", "optimizer.momentum"),
+    ),
+    "searched key that no trial has": (
+        '"optimizer.lr"',
+        '"optimizer.learning_rate"',
+        ("`optimizer.learning_rate`", "no key of a trial"),
+    ),
+    "choice that no trial takes": ('"adam", "sgd"', '"adam", "sdg"', ("optimizer.name", "'sdg'", "Did you mean `sgd`?")),
+    "choice of the wrong type": ('"alexnet", "resnet18"', "3", ("`backbone`", "3")),
+    "misspelt distribution": ('choices = ["alexnet"', 'choise = ["alexnet"', ("`backbone.choise`", "Did you mean `choices`?")),
+    "the same choice twice": ('"alexnet", "resnet18"', '"alexnet", "alexnet"', ("`backbone`", "differ from each other")),
+    "no choice": ('["alexnet", "resnet18"]', "[]", ("backbone",)),
+    "fixed value among the searched": (
+        '{ choices = ["alexnet", "resnet18"] }',
+        '"alexnet"',
+        ("`backbone`", "Move a fixed value to [trial]"),
+    ),
+    "bound outside what a trial takes": ("high = 0.99", "high = 1.5", ("optimizer.momentum", "less than 1", "1.5")),
+    "no name": ('name = "tiny"', "", ("`name` is required",)),
+    "name that no folder can have": ('"tiny"', '"ti/ny"', ("`name`", "'ti/ny'", "letters, digits")),
+    "no source": ('generated = "instruments"', "", ("exactly one source", "neither")),
+    "two sources": ('generated = "instruments"', 'generated = "instruments"\nfolder = "x"', ("exactly one source", "both")),
+    "option of another source": (
+        'generated = "instruments"',
+        'folder = "x"\nnum_photos = 100',
+        ("`num_photos`", "generated photos only"),
+    ),
+    "split that leaves nothing": ("[trial]", "[data.split]\ntest = 0.9\n[trial]", ("validation + test must be under 1",)),
+    "direction against the metric": (
+        "[trial]",
+        '[objective]\nmetric = "loss"\ndirection = "maximize"\n[trial]',
+        ("better lower",),
+    ),
+    "endless grid": ("trials = 7", 'sampler = "grid"', ("a grid must be finite", "optimizer")),
+    "unknown sampler": ("trials = 7", 'sampler = "tpee"', ("`search.sampler`", "Did you mean `tpe`?")),
+    "negative learning rate": (
+        "[space]",
+        "[trial.optimizer]\nlr = -1.0\n[space]",
+        ("`trial.optimizer.lr`", "greater than 0", "-1.0"),
+    ),
+    "no table": ("[data]", "objective = 3\n[data]", ("`objective`", "3")),
+    "no TOML": ('"tiny"', '"tiny', ("valid TOML", "line 2")),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_gets_one_line_that_names_rule_value_file_and_fix(old: str, new: str, expected: tuple[str, ...]) -> None:
+    assert old in TEXT
+    with pytest.raises(DefinitionError) as caught:
+        parse(TEXT.replace(old, new))
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in (*expected, "tiny.toml"):
+        assert part in message
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError, match=r"there is no .*absent\.toml"):
+        load_definition(tmp_path / "absent.toml")
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "photo.toml"
+    file.write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(DefinitionError, match="cannot be read as UTF-8"):
+        load_definition(file)

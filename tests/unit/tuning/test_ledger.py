@@ -1,0 +1,174 @@
+"""The ledger tells Optuna and MLflow the same, whatever happens to a trial."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import BaseStorage, InMemoryStorage
+
+from study.definition import StudyDefinition, parse_definition
+from study.search.advisor import Advisor
+from study.tracking.tracker import MemoryTracker
+from study.trial import ConfusionMatrix, Failure, Measurement
+from study.tuning.ledger import Ledger
+
+DEFINITION = parse_definition(
+    """
+name = "ledger"
+data.generated = "instruments"
+trial.epochs = 3
+[space]
+"optimizer.lr" = { low = 1e-4, high = 1e-1, log = true }
+[search]
+trials = 4
+pruner = { name = "median", n_startup_trials = 1, n_warmup_steps = 0 }
+""",
+    Path("/somewhere/ledger.toml"),
+)
+
+
+def measurement(epoch: int, value: float) -> Measurement:
+    names = ("train_loss", "val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1")
+    return Measurement(
+        epoch=epoch,
+        metrics=dict.fromkeys(names, value),
+        confusion=ConfusionMatrix(counts=((1, 0), (0, 1))),
+        timestamp_ms=1_000 * epoch,
+    )
+
+
+class Bench:
+    """Both stores, and as many drivers after each other as a test wants."""
+
+    def __init__(self, definition: StudyDefinition = DEFINITION) -> None:
+        self.definition = definition
+        self.storage: BaseStorage = InMemoryStorage()
+        self.tracker = MemoryTracker()
+        self.parent = self.tracker.begin_study(definition.name, definition.name, {}, definition.text, "")
+        self.ledger = self._ledger(Advisor.create(definition, self.storage, {}))
+
+    def next_driver(self) -> None:
+        self.ledger = self._ledger(Advisor.resume(self.definition, self.storage))
+
+    def _ledger(self, advisor: Advisor) -> Ledger:
+        return Ledger(advisor, self.tracker, self.parent, self.definition.objective)
+
+    def run(self, values: list[float]) -> int:
+        trial = self.ledger.begin()
+        assert trial is not None
+        for epoch, value in enumerate(values, start=1):
+            self.ledger.record(trial.number, measurement(epoch, value), is_in_mlflow=False)
+        self.ledger.finish(trial.number)
+        return trial.number
+
+    def states(self) -> list[tuple[str, str]]:
+        """Each trial's state in Optuna and in MLflow."""
+        trials = optuna.load_study(study_name=self.definition.name, storage=self.storage).get_trials()
+        return [
+            (trial.state.name, record.state.value)
+            for trial, record in zip(trials, self.tracker.trials(self.parent), strict=True)
+        ]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_a_trial_that_reaches_its_last_epoch_is_complete_in_both_stores_with_its_best_value(bench: Bench) -> None:
+    bench.run([0.5, 0.9, 0.7])
+    assert bench.states() == [("COMPLETE", "COMPLETE")]
+    [record] = bench.tracker.trials(bench.parent)
+    assert record.metrics["best_val_balanced_accuracy"] == 0.9
+    assert record.metrics["best_epoch"] == 2
+    assert bench.tracker.history(record.run_id, "val_balanced_accuracy") == [(1, 0.5), (2, 0.9), (3, 0.7)]
+    assert optuna.load_study(study_name="ledger", storage=bench.storage).trials[0].value == 0.9
+
+
+def test_a_trial_that_the_pruner_stops_is_pruned_in_both_stores(bench: Bench) -> None:
+    bench.run([0.8, 0.8, 0.8])
+    trial = bench.ledger.begin()
+    assert trial is not None
+    assert bench.ledger.record(trial.number, measurement(1, 0.1), is_in_mlflow=False)
+    bench.ledger.finish(trial.number)
+    assert bench.states()[1] == ("PRUNED", "PRUNED")
+
+
+def test_the_last_epoch_is_never_pruned(bench: Bench) -> None:
+    bench.run([0.8, 0.8, 0.8])
+    trial = bench.ledger.begin()
+    assert trial is not None
+    bench.ledger.record(trial.number, measurement(1, 0.9), is_in_mlflow=False)
+    bench.ledger.record(trial.number, measurement(2, 0.9), is_in_mlflow=False)
+    assert not bench.ledger.record(trial.number, measurement(3, 0.0), is_in_mlflow=False)
+    bench.ledger.finish(trial.number)
+    assert bench.states()[1] == ("COMPLETE", "COMPLETE")
+
+
+def test_a_failed_trial_is_fail_in_both_stores_with_its_cause(bench: Bench) -> None:
+    trial = bench.ledger.begin()
+    assert trial is not None
+    bench.ledger.finish(trial.number, Failure(reason="NonFiniteLossError: the loss became nan", traceback="Traceback …"))
+    assert bench.states() == [("FAIL", "FAIL")]
+    [record] = bench.tracker.trials(bench.parent)
+    assert record.tags["study.error"] == "NonFiniteLossError: the loss became nan"
+    assert record.tags["study.traceback"] == "Traceback …"
+
+
+def test_an_interrupted_trial_waits_in_optuna_and_goes_on_in_the_same_run(bench: Bench) -> None:
+    first = bench.ledger.begin()
+    assert first is not None
+    bench.ledger.record(first.number, measurement(1, 0.5), is_in_mlflow=False)
+    bench.ledger.interrupt_open()
+    assert bench.states() == [("WAITING", "INTERRUPTED")]
+    assert bench.ledger.begin() is None
+    bench.next_driver()
+    assert bench.run([0.5, 0.6, 0.7]) == first.number
+    assert bench.states() == [("COMPLETE", "COMPLETE")]
+    [record] = bench.tracker.trials(bench.parent)
+    assert record.run_id == first.run_id
+
+
+def test_epochs_that_mlflow_has_are_not_delivered_again_after_a_resume(bench: Bench) -> None:
+    delivered: list[int] = []
+    first = bench.ledger.begin()
+    assert first is not None
+    bench.ledger.record(first.number, measurement(1, 0.5), is_in_mlflow=False)
+    bench.ledger.interrupt_open()
+    bench.next_driver()
+    again = bench.ledger.begin()
+    assert again is not None
+    for epoch in (1, 2):
+        bench.ledger.record(again.number, measurement(epoch, 0.5), is_in_mlflow=False)
+        delivered = [waiting.epoch for waiting in again.unrecorded]
+    assert delivered == [2]
+
+
+def test_a_retried_trial_that_repeats_its_epochs_is_recorded_once(bench: Bench) -> None:
+    trial = bench.ledger.begin()
+    assert trial is not None
+    for epoch in (1, 2, 1, 2, 3):
+        bench.ledger.record(trial.number, measurement(epoch, 0.1 * epoch), is_in_mlflow=False)
+    bench.ledger.finish(trial.number)
+    [record] = bench.tracker.trials(bench.parent)
+    assert [epoch for epoch, _ in bench.tracker.history(record.run_id, "val_loss")] == [1, 2, 3]
+    assert bench.states() == [("COMPLETE", "COMPLETE")]
+
+
+def test_what_a_worker_delivered_is_not_delivered_by_the_driver(bench: Bench) -> None:
+    trial = bench.ledger.begin()
+    assert trial is not None
+    bench.ledger.record(trial.number, measurement(1, 0.5), is_in_mlflow=False)
+    bench.ledger.record(trial.number, measurement(2, 0.5), is_in_mlflow=True)  # a worker delivers all that it holds
+    assert trial.unrecorded == []
+
+
+def test_every_trial_is_accounted_for_once_in_both_stores(bench: Bench) -> None:
+    bench.run([0.8, 0.8, 0.8])
+    bench.run([0.9, 0.9, 0.9])
+    bench.next_driver()
+    bench.run([0.7, 0.1, 0.1])
+    bench.run([0.9, 0.9, 0.9])
+    assert bench.ledger.begin() is None
+    assert len(bench.states()) == 4
+    assert all(in_optuna == in_mlflow for in_optuna, in_mlflow in bench.states())
