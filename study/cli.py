@@ -16,6 +16,7 @@ from study import __version__
 from study.errors import StudyError
 
 if TYPE_CHECKING:
+    from study.tracking.mlflow_tracker import MlflowTracker
     from study.tuning.runner import StudyOutcome
 
 FAILED = 1
@@ -141,16 +142,16 @@ def pull(model: str, folder: Path) -> None:
 
 
 @main.command()
+@click.argument("name", required=False)
 @click.option("--port", default=5000, show_default=True, help="Port on this machine.")
-def ui(port: int) -> None:
-    """Open MLflow's pages on the tracking store in use."""
-    from study.settings import settings_from
+def ui(name: str | None, port: int) -> None:
+    """Open MLflow's pages on a study (default: the newest)."""
     from study.tracking.pages import serve_pages
 
-    serve_pages(settings_from().tracking_uri, port, announce=click.echo)
+    serve_pages(_tracker(), name, port, announce=click.echo)
 
 
-def _tracker() -> Any:
+def _tracker() -> "MlflowTracker":
     from study.settings import settings_from
     from study.tracking.mlflow_tracker import MlflowTracker
 

@@ -14,7 +14,8 @@ from study.data.dataset import summarize
 from study.models.weights import ResolvedWeights
 from study.progress import STATE_STYLES, duration, recipe
 from study.search.advisor import Outcome
-from study.tracking.records import StudyRecord
+from study.tracking.provenance import OBJECTIVE_TAG
+from study.tracking.records import StudyRecord, TrialRecord, require_study
 from study.tracking.tracker import Tracker
 from study.trial import TrialState
 from study.tuning.preparation import PreparedStudy
@@ -170,11 +171,18 @@ def print_studies(studies: Sequence[Result]) -> None:
 
 
 def trials_of(name: str, tracker: Tracker) -> Result:
-    """A study's trials as MLflow has them."""
-    run_id = _require_study(name, tracker)
+    """A study's trials as MLflow has them, best first.
+
+    Raises:
+        TrackingError: if there is no such study.
+    """
+    study = require_study(name, tracker.studies())
+    objective = study.tags.get(OBJECTIVE_TAG, "val_balanced_accuracy")
+    trials = sorted(tracker.trials(study.run_id), key=lambda trial: _rank(trial, f"best_{objective}"))
     return {
         "study": name,
-        "mlflow": tracker.address(run_id),
+        "objective": objective,
+        "mlflow": tracker.address(study.run_id),
         "trials": [
             {
                 "trial": record.number,
@@ -184,9 +192,15 @@ def trials_of(name: str, tracker: Tracker) -> Result:
                 "error": record.tags.get("study.error"),
                 "run_id": record.run_id,
             }
-            for record in tracker.trials(run_id)
+            for record in trials
         ],
     }
+
+
+def _rank(trial: TrialRecord, metric: str) -> tuple[bool, float, int]:
+    """Trials with a value first, best first; only a loss is better when it is lower."""
+    value = trial.metrics.get(metric, 0.0)
+    return metric not in trial.metrics, value if metric.endswith("loss") else -value, trial.number
 
 
 def print_trials(result: Result) -> None:
@@ -259,17 +273,6 @@ def _example_photo(prepared: PreparedStudy) -> str:
 
 def _weights_in_words(weights: ResolvedWeights) -> str:
     return weights.note or (f"{weights.path} ({weights.digest})" if weights.path else "random, as asked")
-
-
-def _require_study(name: str, tracker: Tracker) -> str:
-    from study.errors import TrackingError, nearest
-
-    run_id = tracker.find_study(name)
-    if run_id is not None:
-        return run_id
-    known = {record.name for record in tracker.studies()}
-    hint = nearest(name, known) if known else "There is none yet: start one with `study run FILE`."
-    raise TrackingError(f"a study must exist to be shown, but there is no {name!r} in MLflow. {hint}")
 
 
 def _varying_params(params: Sequence[Mapping[str, str]]) -> list[str]:

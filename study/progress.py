@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from study.definition import Objective
+from study.search.advisor import Outcome
 from study.trial import TrialState
 from study.tuning.ledger import TrialProgress
 from study.tuning.preparation import PreparedStudy
@@ -23,6 +24,7 @@ STATE_STYLES = {
     TrialState.FAIL: "bold red",
     TrialState.INTERRUPTED: "magenta",
 }
+COLUMN_WIDTHS = {"trial": 5, "state": 11, "epoch": 7, "last": 6, "best": 6}
 LINES_AROUND_THE_TABLE = 9
 PACKING_LINE_INTERVAL_S = 5.0
 
@@ -41,20 +43,20 @@ class StudyClock:
         self._objective = Objective()
         self.best: tuple[float, int] | None = None
 
-    def start(self, prepared: PreparedStudy, num_finished: int) -> None:
-        """Trials are about to run."""
+    def start(self, prepared: PreparedStudy, earlier: Sequence[Outcome]) -> None:
+        """Trials are about to run; `earlier` ended in an earlier launch."""
         self._started_s = time.monotonic()
         self._num_trials = prepared.definition.num_trials
-        self._num_before = num_finished
+        self._num_before = len(earlier)
         self._objective = prepared.definition.objective
+        for outcome in earlier:
+            self._states[outcome.state] += 1
+            self._compare(outcome.state, outcome.value, outcome.number)
 
     def count(self, trial: TrialProgress) -> None:
         """A trial ended."""
         self._states[trial.state] += 1
-        if trial.state is TrialState.COMPLETE and trial.best is not None:
-            value = trial.best.metrics[self._objective.key]
-            if self.best is None or self._objective.is_better(value, self.best[0]):
-                self.best = (value, trial.number)
+        self._compare(trial.state, trial.best.metrics[self._objective.key] if trial.best else None, trial.number)
 
     def value_of(self, trial: TrialProgress) -> str:
         """The objective at the trial's last epoch."""
@@ -71,7 +73,7 @@ class StudyClock:
 
     def __str__(self) -> str:
         elapsed_s = time.monotonic() - self._started_s
-        num_ended = self._states.total() - self._states[TrialState.INTERRUPTED]
+        num_ended = self._num_done - self._num_before
         parts = [f"{self._num_done}/{self._num_trials} trials"]
         parts += [f"{count} {state.value}" for state, count in sorted(self._states.items())]
         if self.best is not None:
@@ -83,7 +85,13 @@ class StudyClock:
 
     @property
     def _num_done(self) -> int:
-        return self._num_before + self._states.total() - self._states[TrialState.INTERRUPTED]
+        return self._states.total() - self._states[TrialState.INTERRUPTED]
+
+    def _compare(self, state: TrialState, value: float | None, number: int) -> None:
+        if state is not TrialState.COMPLETE or value is None:
+            return
+        if self.best is None or self._objective.is_better(value, self.best[0]):
+            self.best = (value, number)
 
 
 class PlainLines:
@@ -106,10 +114,10 @@ class PlainLines:
             self._said_s = time.monotonic()
             self._say(f"packing photos: {num_done:,}/{num_photos:,}")
 
-    def study_began(self, prepared: PreparedStudy, num_finished: int, num_concurrent: int) -> None:
+    def study_began(self, prepared: PreparedStudy, earlier: Sequence[Outcome], num_concurrent: int) -> None:
         """The first line."""
-        self._clock.start(prepared, num_finished)
-        self._say(began_line(prepared, num_finished, num_concurrent))
+        self._clock.start(prepared, earlier)
+        self._say(began_line(prepared, len(earlier), num_concurrent))
 
     def trial_began(self, trial: TrialProgress) -> None:
         """Nothing: a trial has its line when it ends."""
@@ -158,10 +166,10 @@ class LiveTable:
         """In the line under the table."""
         self._status = f"packing photos: {num_done:,}/{num_photos:,}"
 
-    def study_began(self, prepared: PreparedStudy, num_finished: int, num_concurrent: int) -> None:
+    def study_began(self, prepared: PreparedStudy, earlier: Sequence[Outcome], num_concurrent: int) -> None:
         """The title."""
-        self._clock.start(prepared, num_finished)
-        self._title = began_line(prepared, num_finished, num_concurrent)
+        self._clock.start(prepared, earlier)
+        self._title = began_line(prepared, len(earlier), num_concurrent)
         self._status = ""
 
     def trial_began(self, trial: TrialProgress) -> None:
@@ -182,17 +190,19 @@ class LiveTable:
         self._status = "registering the best model"
 
     def _render(self) -> Group:
-        bar = ProgressBar(total=1.0, completed=self._clock.share_done, width=min(60, self._console.width))
         parts: list[Any] = [Text(self._title, style="bold")]
         if self._trials:
+            bar = Table.grid()  # a row of its own: a bar alone ends without a line break
+            bar.add_row(ProgressBar(total=1.0, completed=self._clock.share_done, width=min(60, self._console.width)))
             parts += [self._table(), bar, Text(str(self._clock))]
         return Group(*parts, Text(self._status, style="dim"))
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, header_style="bold dim")
-        for name, justify in (("trial", "right"), ("state", "left"), ("epoch", "right"), ("last", "right"), ("best", "right")):
-            table.add_column(name, justify="right" if justify == "right" else "left", no_wrap=True)
-        table.add_column("recipe", overflow="ellipsis", no_wrap=True)
+        table.expand = True  # over the whole width, of which the recipe gets what the figures leave
+        for name, width in COLUMN_WIDTHS.items():
+            table.add_column(name, justify="left" if name == "state" else "right", width=width)
+        table.add_column("recipe", overflow="ellipsis", no_wrap=True, ratio=1)
         for trial in self._shown():
             table.add_row(
                 str(trial.number),

@@ -84,7 +84,7 @@ class Connection:
         reply = http_request(  # type: ignore[no-untyped-call]
             credentials, ANY_QUESTION, "POST", max_retries=0, raise_on_status=False, timeout=PROBE_S, json={"max_results": 1}
         )
-        verify_rest_response(reply, ANY_QUESTION)  # type: ignore[no-untyped-call]
+        verify_rest_response(reply, ANY_QUESTION)
 
     @contextmanager
     def reporting(self, duty: str, error_type: type[TrackingError] = TrackingError) -> Iterator[None]:

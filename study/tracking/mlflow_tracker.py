@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import quote, urlencode
 
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
@@ -15,6 +16,7 @@ from study.tracking.connection import Connection
 from study.tracking.records import (
     DEFINITION_FILE,
     KIND_TAG,
+    MAX_TAG,
     NAME_TAG,
     NUMBER_TAG,
     STATE_TAG,
@@ -34,6 +36,7 @@ STATUS = {  # what MLflow's pages show; its vocabulary has no word for "pruned",
     TrialState.FAIL: "FAILED",
     TrialState.INTERRUPTED: "KILLED",
 }
+PAGES_FOR_TRAINING = {"workflowType": "machine_learning"}  # else MLflow's pages open on chat traces at the first visit
 PAGE = 1000  # runs a request; MLflow's limit is 50,000, and a run with its params and metrics is some 5 kB
 
 
@@ -56,11 +59,19 @@ class MlflowTracker:
 
     def begin_study(self, name: str, experiment: str, tags: Mapping[str, str], definition_text: str, note: str) -> str:
         """See `Tracker.begin_study`."""
-        own = {KIND_TAG: "study", NAME_TAG: name, MLFLOW_RUN_NOTE: note}
         with self.connection.reporting(f"begin the study `{name}`"):
-            run_id = self._create_run(self._experiment(experiment), name, {**tags, **own})
-            self.connection.client.log_text(run_id, definition_text, DEFINITION_FILE)
+            client = self.connection.client
+            experiment_id = self._experiment(experiment)
+            run_id = self._create_run(experiment_id, name, {**tags, KIND_TAG: "study", NAME_TAG: name})
+            client.log_text(run_id, definition_text, DEFINITION_FILE)
+        self.describe(run_id, note)
         return run_id
+
+    def describe(self, run_id: str, note: str) -> None:
+        """See `Tracker.describe`; under the note stands a link to all trials as charts."""
+        with self.connection.reporting(f"describe run {run_id}"):
+            text = f"{note}\n\n[All trials as charts]({_charts(self._experiment_of(run_id), run_id)})"
+            self.connection.client.set_tag(run_id, MLFLOW_RUN_NOTE, text[:MAX_TAG])
 
     def begin_trial(self, parent_run_id: str, number: int, config: TrialConfig, tags: Mapping[str, str]) -> str:
         """See `Tracker.begin_trial`."""
@@ -111,11 +122,15 @@ class MlflowTracker:
 
     def address(self, run_id: str) -> str:
         """See `Tracker.address`."""
+        if self.connection.is_server:
+            return f"{self.connection.shown}/{self.page(run_id)}"
         with self.connection.reporting(f"know run {run_id}"):
-            experiment_id = self._experiment_of(run_id)
-            if self.connection.is_server:
-                return f"{self.connection.shown}/#/experiments/{experiment_id}/runs/{run_id}"
-            return f"study ui, then experiment {self.connection.client.get_experiment(experiment_id).name}"
+            return f"study ui {self.connection.client.get_run(run_id).data.tags.get(NAME_TAG, '')}".strip()
+
+    def page(self, run_id: str) -> str:
+        """The run's page, from the root of MLflow's pages."""
+        with self.connection.reporting(f"know run {run_id}"):
+            return f"#/experiments/{self._experiment_of(run_id)}/runs/{run_id}?{urlencode(PAGES_FOR_TRAINING)}"
 
     def find_study(self, name: str) -> str | None:
         """See `Tracker.find_study`."""
@@ -204,6 +219,12 @@ class MlflowTracker:
             runs += page
             token = page.token or ""
         return runs
+
+
+def _charts(experiment_id: str, parent_run_id: str) -> str:
+    """Where MLflow's pages, whatever their address, show the curves of a study's trials side by side."""
+    query = {"searchFilter": f"tags.{MLFLOW_PARENT_RUN_ID} = '{parent_run_id}'", "compareRunsMode": "CHART"}
+    return f"#/experiments/{experiment_id}/runs?{urlencode(PAGES_FOR_TRAINING | query, quote_via=quote)}"
 
 
 def _metrics(measurements: Sequence[Measurement]) -> list[Metric]:

@@ -1,30 +1,35 @@
 """MLflow's own pages in a browser, on the tracking store in use."""
 
+import os
 import subprocess
 import sys
 import webbrowser
 from collections.abc import Callable
 
 from study.errors import TrackingError
+from study.tracking.mlflow_tracker import MlflowTracker
+from study.tracking.records import require_study
 
 
-def serve_pages(tracking_uri: str, port: int, announce: Callable[[str], None]) -> None:
-    """Opens a server's pages, or serves a database's pages on this machine until Ctrl-C.
+def serve_pages(tracker: MlflowTracker, name: str | None, port: int, announce: Callable[[str], None]) -> None:
+    """Opens a study's page on the server in use, or serves the database's pages on this machine until Ctrl-C.
 
     Args:
-        announce: given the address, for who has no browser here.
+        name: the study; None for the newest.
+        announce: given the page's address, for who has no browser here.
     Raises:
-        TrackingError: if MLflow's server does not start.
+        TrackingError: if there is no such study, or MLflow's server does not start.
     """
-    if tracking_uri.startswith(("http://", "https://")):
-        announce(tracking_uri)
-        webbrowser.open(tracking_uri)
+    page = tracker.page(require_study(name, tracker.studies()).run_id)
+    if tracker.connection.is_server:
+        announce(f"{tracker.connection.shown}/{page}")
+        webbrowser.open(f"{tracker.connection.uri}/{page}")
         return
-    announce(f"http://127.0.0.1:{port} (Ctrl-C ends it)")
+    announce(f"http://127.0.0.1:{port}/{page}\nCtrl-C ends it")
     # One worker: with several, every request waits 43 ms for a delayed acknowledgement (uvicorn #3149).
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
     try:
-        subprocess.run([*command, "--backend-store-uri", tracking_uri], check=True)
+        subprocess.run([*command, "--backend-store-uri", tracker.connection.uri], check=True, env=_quiet_environment())
     except KeyboardInterrupt:
         return
     except subprocess.CalledProcessError:
@@ -32,3 +37,8 @@ def serve_pages(tracking_uri: str, port: int, announce: Callable[[str], None]) -
             f"MLflow's pages must have a free port, but its server did not start on {port} (its reason stands above). "
             f"Try --port {port + 1}."
         ) from None
+
+
+def _quiet_environment() -> dict[str, str]:
+    """MLflow's server logs each request; a person who looks at pages wants its warnings only."""
+    return {"MLFLOW_LOGGING_LEVEL": "WARNING", "UVICORN_LOG_LEVEL": "warning", **os.environ}

@@ -12,6 +12,7 @@ import torch
 import study
 from study.definition import StudyDefinition
 
+OBJECTIVE_TAG = "study.objective"
 RECORDED_LIBRARIES = ("torch", "torchvision", "ray", "optuna", "mlflow")
 
 
@@ -22,6 +23,10 @@ def provenance_tags(definition: StudyDefinition, data_digest: str) -> dict[str, 
         "study.question": definition.question,
         "study.definition_digest": definition.digest,
         "study.data_digest": data_digest,
+        OBJECTIVE_TAG: definition.objective.key,
+        "study.sampler": definition.search.sampler,
+        "study.pruner": definition.search.pruner.name,
+        "study.num_trials": str(definition.num_trials),
         "study.version": study.__version__,
         "study.python": platform.python_version(),
         "study.hardware": hardware(),

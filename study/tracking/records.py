@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from study.errors import TrackingError
+from study.errors import TrackingError, nearest
 from study.trial import Measurement, TrialConfig, TrialState, flatten
 
 STATE_TAG = "study.trial_state"
@@ -86,3 +86,18 @@ def shortened(tags: Mapping[str, str]) -> dict[str, str]:
 def newest(name: str, studies: Sequence[StudyRecord]) -> str | None:
     """Run id of the first of `studies` (newest first) called `name`."""
     return next((study.run_id for study in studies if study.name == name), None)
+
+
+def require_study(name: str | None, studies: Sequence[StudyRecord]) -> StudyRecord:
+    """The newest launch of the study `name`; of any study for None.
+
+    Raises:
+        TrackingError: if there is none.
+    """
+    found = next((study for study in studies if name in (None, study.name)), None)
+    if found is not None:
+        return found
+    hint = (
+        nearest(name or "", {study.name for study in studies}) if studies else "None is there yet: start one, study run FILE."
+    )
+    raise TrackingError(f"a study must exist to be shown, but there is {f'no {name!r}' if name else 'none'} in MLflow. {hint}")

@@ -35,8 +35,8 @@ class StudyListener(Listener, Protocol):
     def packing(self, num_done: int, num_photos: int) -> None:
         """Photos are being packed."""
 
-    def study_began(self, prepared: PreparedStudy, num_finished: int, num_concurrent: int) -> None:
-        """Trials are about to run; `num_finished` ended in an earlier launch."""
+    def study_began(self, prepared: PreparedStudy, earlier: Sequence[Outcome], num_concurrent: int) -> None:
+        """Trials are about to run; `earlier` ended in an earlier launch."""
 
     def study_ending(self) -> None:
         """All trials have ended; the winner is being registered."""
@@ -159,7 +159,7 @@ class _Launch:
         output_folder = self.prepared.settings.study_folder(definition.name)
         kept_weights = KeptWeights(output_folder, definition.objective, NUM_KEPT_WEIGHTS, earlier)
         ledger = Ledger(self.advisor, self.tracker, self.run_id, definition.objective, [self.listener, kept_weights])
-        self.listener.study_began(self.prepared, len(earlier), executor.num_concurrent)
+        self.listener.study_began(self.prepared, earlier, executor.num_concurrent)
         try:
             executor.run(ledger)
             ledger.interrupt_open()
@@ -172,6 +172,7 @@ class _Launch:
                 self.tracker.end_study(self.run_id, TrialState.INTERRUPTED, {}, {})
             raise
         state = TrialState.INTERRUPTED if is_interrupted else TrialState.COMPLETE if winner else TrialState.FAIL
+        self.tracker.describe(self.run_id, _answer(definition, outcomes, winner))
         self.tracker.end_study(self.run_id, state, _summary(outcomes, winner), {})
         address = self.tracker.address(self.run_id)
         return StudyOutcome(self.prepared, outcomes, winner, address, time.monotonic() - self.started_s)
@@ -186,6 +187,21 @@ def _summary(outcomes: Sequence[Outcome], winner: Winner | None) -> dict[str, fl
     counts = Counter(outcome.state for outcome in outcomes)
     states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
     return {f"num_{state.lower()}": float(counts[state]) for state in states} | (winner.summary if winner else {})
+
+
+def _answer(definition: StudyDefinition, outcomes: Sequence[Outcome], winner: Winner | None) -> str:
+    """What stands at the head of the study's page in MLflow, in Markdown."""
+    counts = Counter(outcome.state.value for outcome in outcomes)
+    lines = [definition.question, ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))]
+    if winner is not None:
+        recipe = ", ".join(f"{key} = {value}" for key, value in winner.outcome.searched.items())
+        lines += [
+            f"**Best: trial {winner.outcome.number}, {definition.objective.key} {winner.outcome.value:.3f}** "
+            f"(a classifier that looks at no photo: {winner.chance:.3f}). {recipe}",
+            f"Model: `{winner.model_uri}`, version {winner.model_version}.",
+            "One search on one validation split: near neighbours on the leaderboard may differ by chance.",
+        ]
+    return "\n\n".join(line for line in lines if line)
 
 
 def _require_cluster(ray_address: str | None) -> None:

@@ -24,6 +24,14 @@ def refusal(uri: str) -> str:
     return str(raised.value)
 
 
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that several tests share: making its tables takes a second."""
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    Connection(f"sqlite:///{file}").check()
+    return file
+
+
 @pytest.fixture
 def silent_server() -> Iterator[str]:
     """A port that takes connections and never answers."""
@@ -118,13 +126,9 @@ def test_a_folder_that_cannot_be_made_is_refused_at_once(tmp_path: Path) -> None
     assert "MLFLOW_TRACKING_URI" in refusal(f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}")
 
 
-def test_a_database_that_somebody_holds_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    connection = Connection(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    connection.check()
-    with (
-        closing(sqlite3.connect(tmp_path / "mlflow.db")) as holder,
-        closing(sqlite3.connect(tmp_path / "mlflow.db", 0.1)) as late,
-    ):
+def test_a_database_that_somebody_holds_is_told_in_one_line(database: Path) -> None:
+    connection = Connection(f"sqlite:///{database}")
+    with closing(sqlite3.connect(database)) as holder, closing(sqlite3.connect(database, 0.1)) as late:
         holder.execute("BEGIN EXCLUSIVE")
         with pytest.raises(TrackingError, match=r"must be read, but: .*locked"), connection.reporting("be read"):
             late.execute("SELECT * FROM runs")
@@ -157,24 +161,21 @@ def test_a_folder_with_an_odd_name_holds_artifacts(tmp_path: Path) -> None:
     assert len(list(folder.rglob("definition.toml"))) == 1
 
 
-def test_a_deleted_experiment_is_told_with_the_way_out(tmp_path: Path) -> None:
-    tracker = MlflowTracker(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    tracker.begin_study("clothing", "clothing", {}, "", "")
-    (experiment,) = tracker.connection.client.search_experiments(filter_string="name = 'clothing'")
+def test_a_deleted_experiment_is_told_with_the_way_out(database: Path) -> None:
+    tracker = MlflowTracker(f"sqlite:///{database}")
+    tracker.begin_study("clothing", "deleted", {}, "", "")
+    (experiment,) = tracker.connection.client.search_experiments(filter_string="name = 'deleted'")
     tracker.connection.client.delete_experiment(experiment.experiment_id)
     with pytest.raises(TrackingError, match=f"mlflow experiments restore --experiment-id {experiment.experiment_id}"):
-        tracker.begin_study("clothing", "clothing", {}, "", "")
+        tracker.begin_study("clothing", "deleted", {}, "", "")
 
 
-def test_two_studies_that_begin_at_once_share_an_experiment(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    trackers = [MlflowTracker(uri) for _ in range(4)]
-    for tracker in trackers:
-        tracker.check()
+def test_studies_that_begin_at_once_share_an_experiment(database: Path) -> None:
+    trackers = [MlflowTracker(f"sqlite:///{database}") for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        runs = list(pool.map(lambda tracker: tracker.begin_study("clothing", "clothing", {}, "", ""), trackers))
-    assert {study.run_id for study in trackers[0].studies()} == set(runs)
-    assert {study.experiment for study in trackers[0].studies()} == {"clothing"}
+        runs = list(pool.map(lambda tracker: tracker.begin_study("clothing", "shared", {}, "", ""), trackers))
+    studies = {study.run_id: study.experiment for study in trackers[0].studies()}
+    assert {studies[run_id] for run_id in runs} == {"shared"}
 
 
 @pytest.mark.parametrize(
