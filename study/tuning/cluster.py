@@ -69,7 +69,8 @@ def connected(address: str | None, is_verbose: bool) -> Iterator[None]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DefinitionError(
-            f"RAY_ADDRESS must be a running Ray cluster, but {address} is not: {reason}. Start it, or unset RAY_ADDRESS."
+            f"RAY_ADDRESS must be a running Ray cluster, but {address} is not: {reason}. Start it, unset RAY_ADDRESS, or "
+            f"set RAY_AUTH_MODE=token where the cluster asks for a token (`ray get-auth-token`)."
         ) from None
     logging.getLogger("ray").setLevel(level)
     try:

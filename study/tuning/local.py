@@ -1,6 +1,5 @@
 """The same study in the present process, a trial at a time: for debugging, notebooks, and machines without Ray."""
 
-import os
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +11,7 @@ from study.tuning.worker import TrialSession
 
 @dataclass(frozen=True)
 class InProcessExecutor:
-    """Runs a ledger's trials here, on the GPU where there is one, else on all cores."""
+    """Runs a ledger's trials here, on the GPU where there is one."""
 
     prepared: PreparedStudy
     num_concurrent: int = 1
@@ -22,7 +21,8 @@ class InProcessExecutor:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
             while (trial := ledger.begin()) is not None:
-                task = self.prepared.task_of(trial, num_threads=len(os.sched_getaffinity(0)))
+                # As many threads as on a cluster: the sum of floats depends on how many add them up.
+                task = self.prepared.task_of(trial, num_threads=self.prepared.definition.resources.cpus)
                 _run_one(ledger, trial.number, TrialSession(task, self.prepared.data, device))
         except KeyboardInterrupt:
             ledger.interrupt_open()

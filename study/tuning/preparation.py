@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from study.data.dataset import StudyData, prepare_data
 from study.definition import StudyDefinition
+from study.errors import DefinitionError
 from study.models.backbones import check_backbone
 from study.models.weights import ResolvedWeights, resolve_weights
 from study.search.algorithms import build_pruner
@@ -56,6 +57,11 @@ def prepare(
     Raises:
         StudyError: in one line, the first thing that is wrong.
     """
+    if definition.confirm is not None:
+        raise DefinitionError(
+            f"[confirm] is understood but not carried out by this version, and {definition.file} has one. Remove it; "
+            f'to repeat a recipe with other seeds, search over `seed` with sampler = "grid".'
+        )
     build_pruner(definition.search.pruner, definition.trial.epochs)
     for backbone in _values_of("backbone", definition):
         check_backbone(backbone, definition.data.image_size)

@@ -14,17 +14,18 @@ from study.data.dataset import StudyData
 from study.definition import Metric, Objective
 from study.errors import ModelError
 from study.models.classifier import Classifier
-from study.models.exported import ModelContract, save_exported
+from study.models.exported import ModelContract, load_exported, save_exported
 from study.models.normalization import make_normalizer
 from study.search.advisor import Outcome
 from study.tracking.figures import save_confusion, save_curves
 from study.tracking.mlflow_tracker import MlflowTracker
-from study.tracking.registry import register_model, set_alias
+from study.tracking.registry import register_model, registered_versions, set_alias
 from study.training.evaluation import evaluate
 from study.trial import ConfusionMatrix, TrialState
 from study.tuning.preparation import PreparedStudy
 from study.tuning.worker import rebuild_trained, weights_file
 
+WEIGHTS_TAG = "study.weights_digest"
 CURVES = ("train_loss", "val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1")
 # Between the trial's own measurement and this one lie another machine or batch size: rounding, not another model.
 MAX_REBUILD_DIFFERENCE = 0.02
@@ -88,17 +89,27 @@ def register_winner(
     folder = output_folder / "champion"
     _export(folder, model, prepared, best, metrics)
     _log_figures(tracker, prepared, best, parent_run_id, measured.confusion)
-    model_version = register_model(
-        prepared.settings.tracking_uri,
-        definition.name,
-        folder,
-        best.run_id,
-        tags={"study.trial_number": str(best.number), "study.data_digest": data.digest},
-        description=definition.question or f"Best trial of the study {definition.name}.",
-    )
+    model_version = _register_once(prepared, folder, best)
     set_alias(prepared.settings.tracking_uri, definition.name, "champion", model_version)
     chance = chance_level(definition.objective.metric, np.bincount(data.labels[data.splits.val], minlength=data.num_classes))
     return Winner(best, metrics, chance, folder, definition.name, model_version)
+
+
+def _register_once(prepared: PreparedStudy, folder: Path, best: Outcome) -> str:
+    """The version that holds this very model: a resumed study finds the one that it registered before."""
+    definition, uri = prepared.definition, prepared.settings.tracking_uri
+    digest = load_exported(folder).contract.weights_digest
+    for known in registered_versions(uri, definition.name):
+        if known.tags.get(WEIGHTS_TAG) == digest:
+            return known.version
+    assert best.run_id is not None, "a completed trial has a run"
+    tags = {
+        "study.trial_number": str(best.number),
+        "study.data_digest": prepared.data.digest,
+        WEIGHTS_TAG: digest,
+    }
+    description = definition.question or f"Best trial of the study {definition.name}."
+    return register_model(uri, definition.name, folder, best.run_id, tags, description)
 
 
 def chance_level(metric: Metric, counts: np.ndarray) -> float:
