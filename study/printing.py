@@ -98,7 +98,7 @@ def outcome_of(outcome: StudyOutcome, command: str) -> Result:
             "model": winner.model_uri,
             "version": winner.model_version,
         },
-        "mlflow": outcome.address,
+        "mlflow": _as_called(outcome.address, command),
         "next": _next_command(outcome, command),
     }
 
@@ -248,6 +248,11 @@ def _row(outcome: Outcome) -> Result:
         "searched": dict(outcome.searched),
         "run_id": outcome.run_id,
     }
+
+
+def _as_called(address: str, command: str) -> str:
+    """An address as it is; the command that opens a database's pages in the words that work here."""
+    return f"{command} {address.removeprefix('study ')}" if address.startswith("study ") else address
 
 
 def _next_command(outcome: StudyOutcome, command: str) -> str:
