@@ -71,3 +71,12 @@ def test_the_training_core_imports_no_ray_optuna_or_mlflow(room: str) -> None:
     code = f"import sys, {modules}; print([name for name in ('ray', 'optuna', 'mlflow', 'matplotlib') if name in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_help_loads_nothing_that_is_slow_to_load() -> None:
+    code = (
+        "import sys, study.cli; "
+        "print([name for name in ('torch', 'ray', 'optuna', 'mlflow', 'pydantic', 'rich', 'numpy') if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"

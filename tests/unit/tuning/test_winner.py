@@ -1,0 +1,65 @@
+"""Who wins, what chance reaches, and whose weights stay on disk."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.dummy import DummyClassifier
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss
+
+from study.definition import Metric, Objective
+from study.search.advisor import Outcome
+from study.trial import ConfusionMatrix, Measurement, TrialConfig, TrialState
+from study.tuning.kept_weights import KeptWeights
+from study.tuning.ledger import TrialProgress
+from study.tuning.winner import best_outcome, chance_level
+from study.tuning.worker import weights_file
+
+
+def outcome(number: int, value: float | None, state: TrialState = TrialState.COMPLETE) -> Outcome:
+    return Outcome(number, state, TrialConfig(), {}, value, num_epochs=3, run_id=f"run-{number}")
+
+
+def test_the_best_completed_trial_wins_and_the_earlier_of_equals() -> None:
+    outcomes = [outcome(0, 0.5), outcome(1, 0.9, TrialState.PRUNED), outcome(2, 0.7), outcome(3, 0.7), outcome(4, None)]
+    assert best_outcome(outcomes, Objective()) == outcomes[2]
+
+
+def test_the_lowest_loss_wins() -> None:
+    assert best_outcome([outcome(0, 0.5), outcome(1, 0.3)], Objective(metric="loss")) == outcome(1, 0.3)
+
+
+def test_without_a_completed_trial_nobody_wins() -> None:
+    assert best_outcome([outcome(0, 0.9, TrialState.PRUNED), outcome(1, None, TrialState.FAIL)], Objective()) is None
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "macro_f1", "loss"])
+def test_chance_is_what_scikit_learns_dummy_reaches(metric: Metric) -> None:
+    labels = np.repeat([0, 1, 2], [86, 8, 6])
+    photos = np.zeros((100, 1))
+    called = DummyClassifier(strategy="most_frequent").fit(photos, labels).predict(photos)
+    shares = DummyClassifier(strategy="prior").fit(photos, labels).predict_proba(photos)
+    expected = {
+        "accuracy": accuracy_score(labels, called),
+        "balanced_accuracy": balanced_accuracy_score(labels, called),
+        "macro_f1": f1_score(labels, called, average="macro", zero_division=0),
+        "loss": log_loss(labels, shares),
+    }
+    assert chance_level(metric, np.bincount(labels)) == pytest.approx(expected[metric])
+
+
+def completed(number: int, value: float) -> TrialProgress:
+    best = Measurement(
+        epoch=1, metrics={"val_balanced_accuracy": value}, confusion=ConfusionMatrix(counts=((1,),)), timestamp_ms=0
+    )
+    return TrialProgress(number, TrialConfig(), {}, "run", 0.0, state=TrialState.COMPLETE, best=best)
+
+
+def test_only_the_best_trials_keep_their_weights(tmp_path: Path) -> None:
+    keeper = KeptWeights(tmp_path, Objective(), num_kept=2, earlier=[outcome(0, 0.6), outcome(1, 0.9, TrialState.PRUNED)])
+    for number, value in ((0, 0.6), (2, 0.5), (3, 0.8), (4, 0.7)):
+        weights_file(tmp_path, number).parent.mkdir(exist_ok=True)
+        weights_file(tmp_path, number).touch()
+        if number:
+            keeper.trial_ended(completed(number, value))
+    assert sorted(file.name for file in (tmp_path / "trials").iterdir()) == ["00003.safetensors", "00004.safetensors"]

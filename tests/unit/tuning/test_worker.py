@@ -1,0 +1,96 @@
+"""One trial in a worker: its measurements, its failure, and the weights that it leaves."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from study.data.dataset import StudyData, prepare_data
+from study.definition import Objective, parse_definition
+from study.models.weights import ResolvedWeights
+from study.training.evaluation import evaluate
+from study.trial import OptimizerConfig, TrialConfig
+from study.tuning.worker import TrialSession, TrialTask, rebuild_trained, run_trial, trained_state, weights_file
+
+CPU = torch.device("cpu")
+RANDOM = ResolvedWeights(None, "random")
+TEXT = """
+name = "worker"
+data = { generated = "instruments", target = "view", num_photos = 60, image_size = 32 }
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> StudyData:
+    return prepare_data(parse_definition(TEXT, Path("/somewhere/worker.toml")), tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def threads_as_they_were() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def task(data: StudyData, folder: Path, **changes: object) -> TrialTask:
+    values: dict[str, object] = {"backbone": "squeezenet1_0", "epochs": 2, "batch_size": 16, "freeze_depth": 0.5, "seed": 3}
+    return TrialTask(
+        number=7,
+        run_id="run",
+        config=TrialConfig.model_validate(values | changes),
+        weights=RANDOM,
+        objective=Objective(),
+        data_folder=str(data.folder),
+        activations_folder=str(folder / "activations"),
+        output_folder=str(folder / "output"),
+        tracking_uri=f"sqlite:///{folder}/mlflow.db",
+        num_threads=1,
+    )
+
+
+def test_a_task_survives_the_way_to_another_process(data: StudyData, tmp_path: Path) -> None:
+    sent = task(data, tmp_path)
+    assert TrialTask.model_validate_json(sent.model_dump_json()) == sent
+
+
+def test_the_rebuilt_model_repeats_the_best_epoch(data: StudyData, tmp_path: Path) -> None:
+    sent = task(data, tmp_path)
+    values = [measured.metrics["val_balanced_accuracy"] for measured in run_trial(sent, data, CPU)]
+    model = rebuild_trained(sent.config, data.num_classes, RANDOM, weights_file(tmp_path / "output", 7))
+    again = evaluate(model, data, data.splits.val, normalization="imagenet", device=CPU)
+    assert again.metrics["balanced_accuracy"] == max(values)
+
+
+def test_weights_of_frozen_stages_are_not_saved_again(data: StudyData, tmp_path: Path) -> None:
+    from study.models.classifier import build_classifier
+
+    model = build_classifier(task(data, tmp_path).config, data.num_classes, RANDOM, 3)
+    trained = trained_state(model)
+    assert {key for key, parameter in model.named_parameters() if parameter.requires_grad} <= trained.keys()
+    assert 0 < len(trained) < len(model.state_dict())
+
+
+def test_a_session_reports_each_epoch_and_says_which_is_the_last(data: StudyData, tmp_path: Path) -> None:
+    session = TrialSession(task(data, tmp_path), data, CPU)
+    reports = [session.step(), session.step()]
+    assert [report.measurement and report.measurement.epoch for report in reports] == [1, 2]
+    assert [report.is_last for report in reports] == [False, True]
+
+
+def test_a_pruned_trial_leaves_no_weights(data: StudyData, tmp_path: Path) -> None:
+    session = TrialSession(task(data, tmp_path), data, CPU)
+    session.step()
+    session.close()
+    assert not weights_file(tmp_path / "output", 7).exists()
+
+
+def test_a_failure_is_reported_with_its_cause_and_traceback(data: StudyData, tmp_path: Path) -> None:
+    optimizer = OptimizerConfig(name="sgd", lr=1e38)
+    session = TrialSession(task(data, tmp_path, freeze_depth=1.0, optimizer=optimizer), data, CPU)
+    report = session.step()
+    assert report.is_last
+    assert report.failure is not None
+    assert report.failure.reason.startswith("NonFiniteLossError: the loss must stay finite")
+    assert "epoch 1" in report.failure.reason
+    assert "Traceback" in report.failure.traceback
