@@ -56,7 +56,7 @@ def main() -> None:
 def check(file: Path, is_json: bool) -> None:
     """Check a definition, its photos and weights; print the plan."""
     from study.definition import load_definition
-    from study.printing import plan_of, print_plan
+    from study.printing.plan import plan_of, print_plan
     from study.settings import settings_from
     from study.tuning.runner import check_study
 
@@ -101,7 +101,7 @@ def resume(name: str, in_process: bool, verbose: bool, is_json: bool) -> None:
 @as_json
 def list_studies(is_json: bool) -> None:
     """List the studies in MLflow, newest first."""
-    from study.printing import print_studies, studies_of
+    from study.printing.listing import print_studies, studies_of
 
     _print(studies_of(_tracker().studies()), print_studies, is_json)
 
@@ -111,7 +111,7 @@ def list_studies(is_json: bool) -> None:
 @as_json
 def show(name: str, is_json: bool) -> None:
     """Show one study's trials, best first."""
-    from study.printing import print_trials, trials_of
+    from study.printing.listing import print_trials, trials_of
 
     _print(trials_of(name, _tracker()), print_trials, is_json)
 
@@ -123,7 +123,7 @@ def show(name: str, is_json: bool) -> None:
 def predict(model: str, images: tuple[Path, ...], is_json: bool) -> None:
     """Tell the class of photos. MODEL: models:/NAME@champion, or a folder from `study pull`."""
     from study.predict import Predictor
-    from study.printing import print_predictions
+    from study.printing.listing import print_predictions
     from study.settings import settings_from
 
     predictor = Predictor.load(model, settings_from().tracking_uri)
@@ -178,7 +178,7 @@ def _print(result: Any, print_it: Callable[[Any], None], is_json: bool) -> None:
 
 
 def _finish(outcome: "StudyOutcome", is_json: bool) -> None:
-    from study.printing import outcome_of, print_outcome
+    from study.printing.outcome import outcome_of, print_outcome
 
     # Under `uv run` the command `study` is on nobody's path but uv's.
     _print(outcome_of(outcome, command="uv run study" if "UV" in os.environ else "study"), print_outcome, is_json)

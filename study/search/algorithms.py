@@ -8,7 +8,8 @@ from pathlib import Path
 import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage as Storage
+from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.exc import NoSuchModuleError as NoSuchDriverError
@@ -36,6 +37,7 @@ SAMPLERS: Mapping[str, Callable[..., BaseSampler]] = {
     "cmaes": optuna.samplers.CmaEsSampler,
     "nsgaii": optuna.samplers.NSGAIISampler,
 }
+__all__ = ["PRUNERS", "SAMPLERS", "Storage", "build_pruner", "build_sampler", "is_fresh", "open_storage"]
 QUIET_OPTIONS = {"warn_independent_sampling": False}  # categorical keys are sampled independently by gp and cmaes: known
 
 
@@ -91,7 +93,7 @@ def _rehearse(pruner: BasePruner) -> None:
     trial.should_prune()
 
 
-def open_storage(address: str) -> BaseStorage:
+def open_storage(address: str) -> Storage:
     """Optuna's storage at a database URL, or in a journal file at a path.
 
     Raises:
@@ -115,7 +117,7 @@ def is_fresh(address: str) -> bool:
     return "://" not in path and not Path(path).exists()
 
 
-def _open_journal(path: Path) -> BaseStorage:
+def _open_journal(path: Path) -> Storage:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(str(path)))

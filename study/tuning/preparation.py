@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from study.data.dataset import StudyData, prepare_data
+from study.data.sources import open_source
 from study.definition import StudyDefinition
 from study.errors import DefinitionError
 from study.models.backbones import check_backbone
@@ -63,6 +64,7 @@ def prepare(
             f'to repeat a recipe with other seeds, search over `seed` with sampler = "grid".'
         )
     build_pruner(definition.search.pruner, definition.trial.epochs)
+    open_source(definition)  # lists the photos: a missing folder is news before weights are fetched
     for backbone in _values_of("backbone", definition):
         check_backbone(backbone, definition.data.image_size)
     weights = {

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from study.definition import StudyDefinition, parse_definition
 from study.errors import DataError, DefinitionError, SearchError, StudyError, TrackingError
 from study.search.advisor import Advisor, Outcome, load_study, study_names
-from study.search.algorithms import is_fresh, open_storage
+from study.search.algorithms import Storage, is_fresh, open_storage
 from study.settings import Settings
 from study.tracking.mlflow_tracker import MlflowTracker
 from study.tracking.provenance import provenance_tags
@@ -108,16 +108,29 @@ def run_study(definition: StudyDefinition, settings: Settings, listener: StudyLi
     started_s = time.monotonic()
     prepared = check_study(definition, settings, listener)
     tracker = MlflowTracker(settings.tracking_uri)
+    storage = open_storage(settings.storage)
     with _only_driver(definition.name, settings), _executor(prepared, options) as executor:
-        tags = provenance_tags(definition, prepared.data.digest)
-        run_id = tracker.begin_study(
-            definition.name, definition.experiment_name, tags, definition.text, note=definition.question
-        )
-        notes = {"definition": definition.text, "file": str(definition.file), "run_id": run_id}
-        notes["data_digest"] = prepared.data.digest
-        advisor = Advisor.create(definition, open_storage(settings.storage), notes)
+        run_id, advisor = _create(prepared, tracker, storage)
         launch = _Launch(prepared, advisor, tracker, run_id, listener, started_s)
         return launch.run(executor)
+
+
+def _create(prepared: PreparedStudy, tracker: MlflowTracker, storage: Storage) -> tuple[str, Advisor]:
+    """The new study in both stores; if the second refuses it, the first is told that it failed."""
+    definition = prepared.definition
+    tags = provenance_tags(definition, prepared.data.digest)
+    run_id = tracker.begin_study(definition.name, definition.experiment_name, tags, definition.text, note=definition.question)
+    notes = {
+        "definition": definition.text,
+        "file": str(definition.file),
+        "run_id": run_id,
+        "data_digest": prepared.data.digest,
+    }
+    try:
+        return run_id, Advisor.create(definition, storage, notes)
+    except StudyError:
+        tracker.end_study(run_id, TrialState.FAIL, {}, {})
+        raise
 
 
 def resume_study(name: str, settings: Settings, listener: StudyListener, options: Options) -> StudyOutcome:

@@ -123,6 +123,14 @@ def test_a_ray_cluster_that_is_not_there(invoke: Invoke, workplace: Workplace) -
     assert "RAY_ADDRESS must be a running Ray cluster" in result.stderr
 
 
+def test_a_storage_that_cannot_be_opened_leaves_no_run(invoke: Invoke, workplace: Workplace) -> None:
+    file = workplace.write(TINY)
+    result = invoke(["run", file], STUDY_STORAGE=str(file / "study.journal"))
+    assert result.exit_code == 2
+    assert "STUDY_STORAGE must be a writable file" in result.stderr
+    assert invoke(["list", "--json"]).stdout.strip() == "[]"
+
+
 def test_a_name_that_is_used(invoke: Invoke, workplace: Workplace) -> None:
     file = workplace.write(TINY.replace("trials = 6", "trials = 1").replace("epochs = 3", "epochs = 1"))
     assert invoke(["run", file, "--in-process"]).exit_code == 0

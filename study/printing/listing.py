@@ -1,0 +1,120 @@
+"""Studies, trials and predictions: the results of `study list`, `show` and `predict`."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from study.printing.console import Result, make_console
+from study.progress import STATE_STYLES, recipe
+from study.tracking.provenance import OBJECTIVE_TAG
+from study.tracking.records import StudyRecord, TrialRecord, require_study
+from study.tracking.tracker import Tracker
+from study.trial import TrialState
+
+
+def studies_of(studies: Sequence[StudyRecord]) -> list[Result]:
+    """One entry a launch."""
+    return [
+        {
+            "study": record.name,
+            "state": record.state.value,
+            "started": time.strftime("%Y-%m-%d %H:%M", time.localtime(record.started_ms / 1000)),
+            "best_objective": record.metrics.get("best_objective"),
+            "experiment": record.experiment,
+            "run_id": record.run_id,
+        }
+        for record in studies
+    ]
+
+
+def print_studies(studies: Sequence[Result]) -> None:
+    """A line a study."""
+    if not studies:
+        make_console().print("no study yet: start one with `study run FILE`", markup=False)
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("study", "state", "started", "best_objective", "experiment"):
+        table.add_column(name.replace("_", " "))
+    for entry in studies:
+        best = "" if entry["best_objective"] is None else f"{entry['best_objective']:.3f}"
+        table.add_row(entry["study"], entry["state"], entry["started"], best, entry["experiment"])
+    make_console().print(table)
+
+
+def trials_of(name: str, tracker: Tracker) -> Result:
+    """A study's trials as MLflow has them, best first.
+
+    Raises:
+        TrackingError: if there is no such study.
+    """
+    study = require_study(name, tracker.studies())
+    objective = study.tags.get(OBJECTIVE_TAG, "val_balanced_accuracy")
+    trials = sorted(tracker.trials(study.run_id), key=lambda trial: _rank(trial, f"best_{objective}"))
+    return {
+        "study": name,
+        "objective": objective,
+        "mlflow": tracker.address(study.run_id),
+        "trials": [
+            {
+                "trial": record.number,
+                "state": record.state.value,
+                "params": dict(record.params),
+                "metrics": dict(record.metrics),
+                "error": record.tags.get("study.error"),
+                "run_id": record.run_id,
+            }
+            for record in trials
+        ],
+    }
+
+
+def print_trials(result: Result) -> None:
+    """A line a trial, its recipe told by the params that differ between trials."""
+    table = Table(title=f"{result['study']}: {result['objective']}", title_justify="left", box=None, pad_edge=False)
+    for name in ("trial", "state", "best epoch", "value", "recipe"):
+        table.add_column(name, justify="left" if name in ("state", "recipe") else "right", no_wrap=name != "recipe")
+    varying = _varying_params([trial["params"] for trial in result["trials"]])
+    for trial in result["trials"]:
+        metrics = trial["metrics"]
+        best_epoch, value = metrics.get("best_epoch"), metrics.get(f"best_{result['objective']}")
+        words = {key: _number(trial["params"][key]) for key in varying if key in trial["params"]}
+        table.add_row(
+            str(trial["trial"]),
+            Text(trial["state"], style=STATE_STYLES[TrialState(trial["state"])]),
+            "" if best_epoch is None else f"{best_epoch:.0f}",
+            "" if value is None else f"{value:.3f}",
+            trial["error"] or recipe(words),
+        )
+    console = make_console()
+    console.print(table)
+    console.print(f"MLflow: {result['mlflow']}", markup=False)
+
+
+def print_predictions(predictions: Sequence[Result]) -> None:
+    """A line a photo."""
+    for prediction in predictions:
+        others = sorted(prediction["probabilities"].items(), key=lambda item: -item[1])
+        shares = ", ".join(f"{name} {probability:.3f}" for name, probability in others)
+        print(f"{prediction['image']}: {prediction['class']} ({shares})")
+
+
+def _rank(trial: TrialRecord, metric: str) -> tuple[bool, float, int]:
+    """Trials with a value first, best first; only a loss is better when it is lower."""
+    value = trial.metrics.get(metric, 0.0)
+    return metric not in trial.metrics, value if metric.endswith("loss") else -value, trial.number
+
+
+def _varying_params(params: Sequence[Mapping[str, str]]) -> list[str]:
+    """The keys whose values differ between trials: what the study searched."""
+    keys = sorted({key for entry in params for key in entry} - {"seed"})
+    return [key for key in keys if len({entry.get(key) for entry in params}) > 1]
+
+
+def _number(value: str) -> float | str:
+    """A param as it was before MLflow made a text of it."""
+    try:
+        return float(value)
+    except ValueError:
+        return value

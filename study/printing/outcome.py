@@ -1,0 +1,121 @@
+"""How a study ended: the result of `study run` and `study resume`."""
+
+from collections import Counter
+
+from PIL import Image
+from rich.table import Table
+from rich.text import Text
+
+from study.printing.console import Result, make_console
+from study.progress import STATE_STYLES, duration, recipe
+from study.search.advisor import Outcome
+from study.trial import TrialState
+from study.tuning.preparation import PreparedStudy
+from study.tuning.runner import StudyOutcome
+
+LEADERBOARD_LENGTH = 10
+
+
+def outcome_of(outcome: StudyOutcome, command: str) -> Result:
+    """How a study ended.
+
+    Args:
+        command: how `study` is called here, for the lines to copy.
+    """
+    definition, winner = outcome.prepared.definition, outcome.winner
+    counts = Counter(trial.state.value for trial in outcome.outcomes)
+    return {
+        "study": definition.name,
+        "objective": definition.objective.key,
+        "is_interrupted": outcome.is_interrupted,
+        "counts": dict(sorted(counts.items())),
+        "elapsed_s": round(outcome.elapsed_s, 1),
+        "leaderboard": [_row(trial) for trial in leaderboard(outcome)],
+        "winner": None
+        if winner is None
+        else {
+            "trial": winner.outcome.number,
+            "value": winner.outcome.value,
+            "chance": winner.chance,
+            "metrics": dict(winner.metrics),
+            "model": winner.model_uri,
+            "version": winner.model_version,
+        },
+        "mlflow": _as_called(outcome.address, command),
+        "next": _next_command(outcome, command),
+    }
+
+
+def print_outcome(result: Result) -> None:
+    """Leaderboard, winner, and where to go from here."""
+    console = make_console()
+    table = Table(title=f"{result['study']}: {result['objective']}", title_justify="left", box=None, pad_edge=False)
+    for name in ("trial", "state", "epochs", "value", "recipe"):
+        table.add_column(name, justify="left" if name in ("state", "recipe") else "right", no_wrap=name != "recipe")
+    for row in result["leaderboard"][:LEADERBOARD_LENGTH]:
+        value = "" if row["value"] is None else f"{row['value']:.3f}"
+        state = Text(row["state"], style=STATE_STYLES[TrialState(row["state"])])
+        table.add_row(str(row["trial"]), state, str(row["epochs"]), value, recipe(row["searched"]))
+    console.print(table)
+    counts = ", ".join(f"{count} {state}" for state, count in result["counts"].items()) or "no trial ended"
+    console.print(f"{counts} in {duration(result['elapsed_s'])}")
+    winner = result["winner"]
+    if winner is not None:
+        console.print(
+            f"best: trial {winner['trial']}, {result['objective']} {winner['value']:.3f}; without looking: "
+            f"{winner['chance']:.3f} ({winner['value'] - winner['chance']:+.3f})"
+        )
+        console.print(f"model: {winner['model']} (version {winner['version']})", markup=False)
+    elif result["is_interrupted"]:
+        console.print("interrupted: trials that were running wait to go on")
+    else:
+        console.print("no trial completed: nothing to register. The runs in MLflow say why (tag study.error).")
+    console.print(f"MLflow: {result['mlflow']}", markup=False)
+    console.print(result["next"], markup=False)
+
+
+def leaderboard(outcome: StudyOutcome) -> list[Outcome]:
+    """Completed trials first, best first; then pruned ones; failed ones last."""
+    order = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
+    sign = -1 if outcome.prepared.definition.objective.is_maximized else 1
+    return sorted(
+        outcome.outcomes,
+        key=lambda trial: (order.index(trial.state), sign * trial.value if trial.value is not None else 0.0, trial.number),
+    )
+
+
+def _row(outcome: Outcome) -> Result:
+    return {
+        "trial": outcome.number,
+        "state": outcome.state.value,
+        "value": outcome.value,
+        "epochs": outcome.num_epochs,
+        "searched": dict(outcome.searched),
+        "run_id": outcome.run_id,
+    }
+
+
+def _as_called(address: str, command: str) -> str:
+    """An address as it is; the command that opens a database's pages in the words that work here."""
+    return f"{command} {address.removeprefix('study ')}" if address.startswith("study ") else address
+
+
+def _next_command(outcome: StudyOutcome, command: str) -> str:
+    """The line to copy: predict with the winner, or go on."""
+    definition = outcome.prepared.definition
+    if outcome.is_interrupted:
+        return f"go on with: {command} resume {definition.name}"
+    if outcome.winner is None:
+        return f"look at: {command} show {definition.name}"
+    return f"try: {command} predict {outcome.winner.model_uri} {_example_photo(outcome.prepared)}"
+
+
+def _example_photo(prepared: PreparedStudy) -> str:
+    """A validation photo to try the model on; one that was drawn is written beside the model first."""
+    definition, data = prepared.definition, prepared.data
+    index = int(data.splits.val[0])
+    if definition.data.folder is not None:
+        return str(definition.path_of(definition.data.folder) / data.photos[index])
+    path = prepared.settings.study_folder(definition.name) / "example.png"
+    Image.fromarray(data.images[index]).save(path)
+    return str(path)
