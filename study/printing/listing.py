@@ -8,8 +8,7 @@ from rich.text import Text
 
 from study.printing.console import Result, make_console
 from study.progress import STATE_STYLES, recipe
-from study.tracking.provenance import OBJECTIVE_TAG
-from study.tracking.records import StudyRecord, TrialRecord, require_study
+from study.tracking.records import DEFAULT_OBJECTIVE, OBJECTIVE_TAG, StudyRecord, TrialRecord, require_study
 from study.tracking.tracker import Tracker
 from study.trial import TrialState
 
@@ -50,7 +49,7 @@ def trials_of(name: str, tracker: Tracker) -> Result:
         TrackingError: if there is no such study.
     """
     study = require_study(name, tracker.studies())
-    objective = study.tags.get(OBJECTIVE_TAG, "val_balanced_accuracy")
+    objective = study.tags.get(OBJECTIVE_TAG, DEFAULT_OBJECTIVE)
     trials = sorted(tracker.trials(study.run_id), key=lambda trial: _rank(trial, f"best_{objective}"))
     return {
         "study": name,

@@ -14,11 +14,13 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE, MLFL
 from study.errors import TrackingError
 from study.tracking.connection import Connection
 from study.tracking.records import (
+    DEFAULT_OBJECTIVE,
     DEFINITION_FILE,
     KIND_TAG,
     MAX_TAG,
     NAME_TAG,
     NUMBER_TAG,
+    OBJECTIVE_TAG,
     STATE_TAG,
     StudyRecord,
     TrialRecord,
@@ -64,13 +66,13 @@ class MlflowTracker:
             experiment_id = self._experiment(experiment)
             run_id = self._create_run(experiment_id, name, {**tags, KIND_TAG: "study", NAME_TAG: name})
             client.log_text(run_id, definition_text, DEFINITION_FILE)
-        self.describe(run_id, note)
+        self.describe(run_id, note, tags.get(OBJECTIVE_TAG, DEFAULT_OBJECTIVE))
         return run_id
 
-    def describe(self, run_id: str, note: str) -> None:
+    def describe(self, run_id: str, note: str, objective: str) -> None:
         """See `Tracker.describe`; under the note stands a link to all trials as charts."""
         with self.connection.reporting(f"describe run {run_id}"):
-            text = f"{note}\n\n[All trials as charts]({_charts(self._experiment_of(run_id), run_id)})"
+            text = f"{note}\n\n[All trials as charts]({_charts(self._experiment_of(run_id), run_id, objective)})"
             self.connection.client.set_tag(run_id, MLFLOW_RUN_NOTE, text[:MAX_TAG])
 
     def begin_trial(self, parent_run_id: str, number: int, config: TrialConfig, tags: Mapping[str, str]) -> str:
@@ -221,9 +223,17 @@ class MlflowTracker:
         return runs
 
 
-def _charts(experiment_id: str, parent_run_id: str) -> str:
-    """Where MLflow's pages, whatever their address, show the curves of a study's trials side by side."""
-    query = {"searchFilter": f"tags.{MLFLOW_PARENT_RUN_ID} = '{parent_run_id}'", "compareRunsMode": "CHART"}
+def _charts(experiment_id: str, parent_run_id: str, objective: str) -> str:
+    """Where MLflow's pages, whatever their address, show a study's trials side by side, best first.
+
+    Without an order by a metric the pages fold the trials away under their parent.
+    """
+    query = {
+        "searchFilter": f"tags.{MLFLOW_PARENT_RUN_ID} = '{parent_run_id}'",
+        "orderByKey": f"metrics.`best_{objective}`",
+        "orderByAsc": str(objective.endswith("loss")).lower(),
+        "compareRunsMode": "CHART",
+    }
     return f"#/experiments/{experiment_id}/runs?{urlencode(PAGES_FOR_TRAINING | query, quote_via=quote)}"
 
 

@@ -11,8 +11,8 @@ import torch
 
 import study
 from study.definition import StudyDefinition
+from study.tracking.records import OBJECTIVE_TAG
 
-OBJECTIVE_TAG = "study.objective"
 RECORDED_LIBRARIES = ("torch", "torchvision", "ray", "optuna", "mlflow")
 
 

@@ -10,6 +10,8 @@ from study.trial import Measurement, TrialConfig, TrialState, flatten
 STATE_TAG = "study.trial_state"
 NUMBER_TAG = "study.trial_number"
 KIND_TAG = "study.kind"  # "study" | "trial"
+OBJECTIVE_TAG = "study.objective"  # a metric of each epoch: val_balanced_accuracy …
+DEFAULT_OBJECTIVE = "val_balanced_accuracy"
 NAME_TAG = "study.name"  # the run's own name may be changed in MLflow's pages; this stays
 ERROR_TAG = "study.error"
 TRACEBACK_TAG = "study.traceback"

@@ -37,8 +37,12 @@ class Tracker(Protocol):
     def begin_study(self, name: str, experiment: str, tags: Mapping[str, str], definition_text: str, note: str) -> str:
         """Run id of a new parent run, which keeps the definition as its artifact `definition.toml`."""
 
-    def describe(self, run_id: str, note: str) -> None:
-        """Sets the text (Markdown) that stands at the head of a parent run's page."""
+    def describe(self, run_id: str, note: str, objective: str) -> None:
+        """Sets the text (Markdown) that stands at the head of a parent run's page.
+
+        Args:
+            objective: what trials are ranked by, by its name in a measurement.
+        """
 
     def begin_trial(self, parent_run_id: str, number: int, config: TrialConfig, tags: Mapping[str, str]) -> str:
         """Run id of a new child run, with `config` as its params by their dotted names (None is left out)."""
@@ -117,7 +121,7 @@ class MemoryTracker:
         run.artifacts[DEFINITION_FILE] = definition_text.encode()
         return run.run_id
 
-    def describe(self, run_id: str, note: str) -> None:
+    def describe(self, run_id: str, note: str, objective: str) -> None:
         """See `Tracker.describe`."""
         self._run(run_id).tags["mlflow.note.content"] = note
 

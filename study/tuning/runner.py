@@ -185,7 +185,7 @@ class _Launch:
                 self.tracker.end_study(self.run_id, TrialState.INTERRUPTED, {}, {})
             raise
         state = TrialState.INTERRUPTED if is_interrupted else TrialState.COMPLETE if winner else TrialState.FAIL
-        self.tracker.describe(self.run_id, _answer(definition, outcomes, winner))
+        self.tracker.describe(self.run_id, _answer(definition, outcomes, winner), definition.objective.key)
         self.tracker.end_study(self.run_id, state, _summary(outcomes, winner), {})
         address = self.tracker.address(self.run_id)
         return StudyOutcome(self.prepared, outcomes, winner, address, time.monotonic() - self.started_s)

@@ -229,9 +229,8 @@ def test_nothing_is_printed(tracker: Tracker, study: str, trial: str, capfd: pyt
     assert captured.out + captured.err == ""
 
 
+@pytest.mark.parametrize("tracker", ["sqlite", "server"], indirect=True)  # a memory tracker stays in its process
 def test_a_worker_appends_to_the_drivers_run(tracker: Tracker, study: str, trial: str) -> None:
-    if isinstance(tracker, MemoryTracker):
-        pytest.skip("a memory tracker stays in its process")
     worker = pickle.loads(pickle.dumps(tracker))
     worker.append(trial, [measurement(1, 0.9)])
     assert tracker.history(trial, "val_loss") == [(1, 0.9)]
