@@ -9,6 +9,7 @@ import gettext
 import os
 import re
 import sqlite3
+import weakref
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import closing
@@ -52,7 +53,7 @@ class Reading:
     Attributes:
         kind: country, its code, region or city.
         country: ISO 3166-1 alpha-2 code.
-        weight: for cities, people times fame; for regions, half the mean of its country's; for countries, languages that say so.
+        weight: cities: people times fame; regions: half the mean of their country's; countries: languages that say so.
         state: its two letters, for a state of the United States, its code and its cities; else "".
     """
 
@@ -87,7 +88,9 @@ class Gazetteer:
             with FileLock(f"{self.path}.lock"):
                 if not self.path.exists():
                     _build(self.path)
-        return sqlite3.connect(f"file:{self.path}?mode=ro&immutable=1", uri=True)
+        connection = sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+        weakref.finalize(self, connection.close)
+        return connection
 
 
 def country_names() -> dict[str, str]:

@@ -121,7 +121,7 @@ class Geocoder:
                 entry = json.loads(line)
             except json.JSONDecodeError:
                 continue
-            answers[entry.pop("text")] = Answer(**entry)
+            answers[entry["text"]] = Answer(entry["iso_code"], entry["confidence"], entry["rule"])
         return answers
 
     def _keep(self, text: str, answer: Answer) -> None:

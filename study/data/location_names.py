@@ -83,6 +83,11 @@ class NameTable:
         return {code: tuple(others) for code, others in self._table["successors"].items()}
 
     @cached_property
+    def territories(self) -> Mapping[str, tuple[str, ...]]:
+        """ISO code of a country → those of its territories that have a code of their own."""
+        return {code: tuple(others) for code, others in self._table["territories"].items()}
+
+    @cached_property
     def not_places(self) -> frozenset[str]:
         """Folded words that stand in a column of places and name none."""
         return frozenset(fold(word) for word in self._table["not_places"]["words"])

@@ -25,7 +25,7 @@ from study.data.location_text import Part, TextReader
 from study.errors import DataError, nearest
 
 Geocode = Literal["offline", "online"]
-SURE = 0.85  # share of the winner; tuned on tests/unit/data/places_tune.csv
+SURE = 0.85  # share of the winner; tuned on tests/unit/data/places_tune_*.csv
 BEYOND_DOUBT = 0.98  # fifty times the others
 LEAN = 0.1  # least share of a country that the table's majority may lift
 MAJORITY = 1 / 3  # share of the table's places …
@@ -156,12 +156,26 @@ class Locator:
         return verdicts[0] if verdicts else _Verdict("", Method.NONE, 0.0, "no part of the text is a known place")
 
     def _verdict_on(self, parts: Sequence[Part]) -> _Verdict:
-        countries = [part for part in parts if part.country and not part.area and _fits(part, parts)]
+        countries = [part for part in parts if part.country and not part.area and self._is_named_by(part, parts)]
         if len({part.country for part in countries}) > 1:
             return _Verdict("", Method.AMBIGUOUS, 0.0, f"it names {' and '.join(part.words for part in countries)}")
         if countries:
             return self._named(countries[0], parts)
         return self._by_shares(parts)
+
+    def _is_named_by(self, part: Part, parts: Sequence[Part]) -> bool:
+        """Whether `part` names its country here: as the last part, or where half of the others know of such a place in it.
+
+        Before another country it does too ("Germany, Austria"), unless that one has a place or a territory of this name
+        ("Lebanon, United States", "Hong Kong, China").
+        """
+        last = parts[-1]
+        if part is last:
+            return True
+        if last.country and not last.area:
+            return last.country not in part.weights and part.country not in self._names.territories.get(last.country, ())
+        others = [other for other in parts if other is not part]
+        return 2 * sum(part.country in {*other.weights, *_among(other)} for other in others) >= len(others)
 
     def _named(self, named: Part, parts: Sequence[Part]) -> _Verdict:
         """The named country, or the successor that has the town today."""
@@ -190,13 +204,6 @@ class Locator:
         method = Method.AREA if area is not None else Method.GAZETTEER
         rule = f"{told} agree" if len(parts) > 1 else f"{told}: {_candidates(shares)}"
         return _Verdict(country, method, share, rule, shares if len(parts) == 1 else ())
-
-
-def _fits(part: Part, parts: Sequence[Part]) -> bool:
-    """Whether `part` names its country here: as the last part, or where half of the others know of such a place in it."""
-    others = [other for other in parts if other is not part]
-    agreeing = [other for other in others if part.country in {other.country, *other.weights, *_among(other)}]
-    return part is parts[-1] or 2 * len(agreeing) >= len(others)
 
 
 def _among(part: Part) -> tuple[str, ...]:
