@@ -48,9 +48,8 @@ class TableSource:
         self._embedded = EmbeddedPhotos(table)
         views = view_names(definition.images)
         targets, self.places = _targets_of(self._table, definition, cache_folder, locate)
-        pointing = list(photo_cells(self._table, definition.images, views))
-        groups = joined_groups(pointing, _groups_of(self._table, definition))
-        cells = without_repetitions(with_targets(pointing, targets))
+        cells = without_repetitions(with_targets(photo_cells(self._table, definition.images, views), targets))
+        groups = joined_groups(cells, _groups_of(self._table, definition))
         self._cell_of = {cell.photo: (cell.column, cell.row) for cell in cells if cell.column in self._table.embedded}
         self.records = _records_of(cells, groups, self._origin(), is_number=definition.task == "number")
         if definition.views == "pair":

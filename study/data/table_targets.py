@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from study.data.number_cells import parse_number
 from study.data.records import Reason
 from study.data.table_file import Table
-from study.data_definition import PlacesDefinition
+from study.data_definition import Geocode, PlacesDefinition
 
 
 class Fault(NamedTuple):
@@ -28,15 +28,15 @@ class Target(NamedTuple):
 
 
 class FoundPlace(Protocol):
-    """What `study.data.locations` says of a text; `country` is None where it does not know."""
+    """What `study.data.locations` says of a text."""
 
     @property
-    def country(self) -> str | None:
-        """The country's name."""
+    def country(self) -> str:
+        """The country's name, or "" where it does not know."""
         ...
 
 
-Locate = Callable[[Sequence[str], str, Path], Sequence[FoundPlace]]
+Locate = Callable[[Sequence[str], Geocode, Path], Sequence[FoundPlace]]
 
 
 class RowPlace(NamedTuple):
@@ -83,7 +83,7 @@ def country_targets(
         found = locate([texts_of[row][place] for row in rows], places.geocode, cache_folder)
         for row, location in zip(rows, found, strict=True):
             looked_up.append(RowPlace(row, texts_of[row][place], location))
-            if location.country is not None:
+            if location.country:
                 country_of[row] = location.country
     targets = [_country_target(texts, country_of.get(row), places.columns) for row, texts in enumerate(texts_of)]
     return targets, tuple(sorted(looked_up, key=lambda found: found.row))

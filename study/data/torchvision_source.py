@@ -116,7 +116,7 @@ def _opened(name: str, folder: Path, options: Options) -> Any:
 
 
 def _unavailable(name: str, folder: Path, error: Exception) -> DataError:
-    reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+    reason = str(error).strip().splitlines()[0].rstrip(".:") if str(error).strip() else type(error).__name__
     return DataError(
         f"a torchvision data set must be on this machine or within reach of its network, but {name} is not in {folder} and "
         f"did not come: {reason}. Download it where there is a network, and copy its files there."

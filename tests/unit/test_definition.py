@@ -107,7 +107,8 @@ def test_a_table_has_defaults_for_all_but_its_photos_and_target() -> None:
 def test_a_table_takes_all_that_can_be_said_of_it() -> None:
     data = data_of(
         'table = "x.parquet"\nimages = ["top", "back"]\ntarget = "country"\ngroup = "owner"\n'
-        'views = "pair"\nmin_class_size = 5\nsmall_classes = "other"\n[data.places]\ncolumns = ["country", "city"]\ngeocode = "online"\n'
+        'views = "pair"\nmin_class_size = 5\nsmall_classes = "other"\n'
+        '[data.places]\ncolumns = ["country", "city"]\ngeocode = "online"\n'
         "[data.split]\nfolds = 5\nrepeats = 2\n[data.duplicates]\nmax_distance = 0\n"
     )
     assert data.images == ("top", "back")

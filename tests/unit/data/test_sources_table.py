@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from study.data.images import decode
 from study.data.records import Reason
 from study.data.sources import open_source
+from study.data.table_cells import PhotoCell, joined_groups
 from study.data.table_source import TableSource
 from study.data.views import drop_incomplete_rows, view_names
-from study.data_definition import DataDefinition
+from study.data_definition import DataDefinition, Geocode
 from study.definition import StudyDefinition
 from study.errors import DataError
 from tests.messy_table import COUNTRY_OF, IMAGES, NUM_CELLS, dropped_counts, photo_bytes, write_messy_table
@@ -31,11 +32,11 @@ PLACES = {"columns": ["country_made", "city_made"]}
 
 @dataclass(frozen=True)
 class KnownPlace:
-    country: str | None
+    country: str
 
 
-def locate_known(texts: Sequence[str], geocode: str, cache_folder: Path) -> list[KnownPlace]:
-    return [KnownPlace(COUNTRY_OF.get(text)) for text in texts]
+def locate_known(texts: Sequence[str], geocode: Geocode, cache_folder: Path) -> list[KnownPlace]:
+    return [KnownPlace(COUNTRY_OF.get(text, "")) for text in texts]
 
 
 @pytest.fixture
@@ -159,20 +160,49 @@ def test_the_row_is_the_group_unless_a_column_says_more(source_of: Callable[...,
 
 
 def test_rows_that_share_a_photo_share_a_group(source_of: Callable[..., TableSource]) -> None:
-    text = "front,back,type\na.jpg,b.jpg,cello\nc.jpg,d.jpg,violin\nc.jpg,b.jpg,violin\na.jpg,e.jpg,cello\n"
-    records = source_of(text, [f"{name}.jpg" for name in "abcde"], images=["front", "back"]).records
-    assert len(set(records.groups)) == 1  # the first two rows by way of the third
+    text = "front,back,type\na.jpg,b.jpg,cello\nc.jpg,d.jpg,cello\nc.jpg,b.jpg,cello\na.jpg,e.jpg,cello\nf.jpg,g.jpg,viola\n"
+    records = source_of(text, [f"{name}.jpg" for name in "abcdefg"], images=["front", "back"]).records
+    groups = dict(zip(records.photos, records.groups, strict=True))
+    assert len({groups[f"{name}.jpg"] for name in "abcde"}) == 1  # the first two rows by way of the third
+    assert groups["f.jpg"] == groups["g.jpg"] != groups["a.jpg"]
+
+
+def test_a_stand_in_for_missing_photos_is_dropped_and_joins_nothing(source_of: Callable[..., TableSource]) -> None:
+    rows = "".join(f"none.jpg,{number}.jpg,{'viola' if number % 2 else 'cello'}\n" for number in range(500))
+    photos = ["none.jpg", *(f"{number}.jpg" for number in range(500))]
+    records = source_of("front,back,type\n" + rows, photos, images=["front", "back"]).records
+    assert len(set(records.groups)) == len(records.photos) == len(records.dropped) == 500
+    assert records.dropped[7] == (
+        "none.jpg",
+        Reason.LABELS_CONTRADICT,
+        "row 7, front: in 500 cells, such as 'cello' in row 0, front, 'viola' in row 1, front",
+    )
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.integers(0, 12), max_size=3), max_size=30))
+def test_groups_are_joined_as_a_graph_says(photos_of_rows: list[list[int]]) -> None:
+    cells = [PhotoCell(row, "image", "", str(photo)) for row, photos in enumerate(photos_of_rows) for photo in photos]
+    groups = joined_groups(cells, [f"row {row}" for row in range(len(photos_of_rows))])
+    reached = [{row} for row in range(len(photos_of_rows))]
+    for _ in photos_of_rows:  # by brute force: neighbours of neighbours, until nothing is new
+        for one in range(len(reached)):
+            for other in list(reached[one]):
+                reached[one] |= {row for row, photos in enumerate(photos_of_rows) if set(photos) & set(photos_of_rows[other])}
+    for one, group in enumerate(groups):
+        assert {row for row, found in enumerate(groups) if found == group} == reached[one]
 
 
 def test_a_repeated_photo_is_kept_once_and_a_contradicted_one_not_at_all(source_of: Callable[..., TableSource]) -> None:
     text = "image,type\na.jpg,violin\nb.jpg,cello\n./a.jpg,violin\nb.jpg,viola\nc.jpg,cello\n"
     records = source_of(text, ("a.jpg", "b.jpg", "c.jpg")).records
     assert records.photos == ("a.jpg", "c.jpg")
-    assert [(dropped.name, dropped.reason, dropped.detail) for dropped in records.dropped] == [
-        ("b.jpg", Reason.LABELS_CONTRADICT, "row 1, image: 'cello' in row 1, image, 'viola' in row 3, image"),
+    found = "in 2 cells, such as 'cello' in row 1, image, 'viola' in row 3, image"
+    assert records.dropped == (
+        ("b.jpg", Reason.LABELS_CONTRADICT, f"row 1, image: {found}"),
         ("a.jpg", Reason.ROW_REPEATED, "row 2, image: as row 0, image"),
-        ("b.jpg", Reason.LABELS_CONTRADICT, "row 3, image: 'cello' in row 1, image, 'viola' in row 3, image"),
-    ]
+        ("b.jpg", Reason.LABELS_CONTRADICT, f"row 3, image: {found}"),
+    )
 
 
 def test_an_absolute_path_and_a_link_below_the_folder_are_followed(
@@ -249,7 +279,7 @@ def test_a_number_is_kept_or_its_natural_logarithm(source_of: Callable[..., Tabl
 def test_the_country_is_that_of_the_first_place_that_says_one(source_of: Callable[..., TableSource]) -> None:
     asked: list[list[str]] = []
 
-    def locate(texts: Sequence[str], geocode: str, cache_folder: Path) -> list[KnownPlace]:
+    def locate(texts: Sequence[str], geocode: Geocode, cache_folder: Path) -> list[KnownPlace]:
         asked.append(list(texts))
         return locate_known(texts, geocode, cache_folder)
 
@@ -266,11 +296,11 @@ def test_the_country_is_that_of_the_first_place_that_says_one(source_of: Callabl
     ]
     assert [(place.row, place.text, place.found.country) for place in source.places] == [
         (0, "Italia", "Italy"),
-        (1, "nowhere", None),
+        (1, "nowhere", ""),
         (1, "Mittenwald", "Germany"),
         (2, "Cremona", "Italy"),
-        (3, "x", None),
-        (3, "y", None),
+        (3, "x", ""),
+        (3, "y", ""),
     ]
     definition = DataDefinition(table="table.csv", images="image", target="country", places=PLACES)  # type: ignore[arg-type]
     TableSource(source.path, definition, source.path.parent, locate)

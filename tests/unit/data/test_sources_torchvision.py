@@ -133,9 +133,12 @@ def test_without_files_and_network_there_is_one_clear_error(tmp_path: Path, name
     assert "\n" not in str(caught.value)
 
 
-def test_a_data_set_that_torchvision_cannot_download_says_so_at_once(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="StanfordCars is not in .* and did not come"):
-        TorchvisionSource("StanfordCars", tmp_path, SPLIT)
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("name", ["StanfordCars", "ImageNet"])
+def test_a_data_set_that_torchvision_cannot_download_says_so(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=rf"{name} is not in .* and did not come: .+ copy its files there") as caught:
+        TorchvisionSource(name, tmp_path, SPLIT)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("name", "hint"), [("Cifar10", "Did you mean `CIFAR10`"), ("CocoDetection", "Known: CIFAR10")])
