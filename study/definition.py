@@ -5,10 +5,12 @@ import json
 import tomllib
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
+from study.data_definition import DataDefinition as DataDefinition
+from study.data_definition import SplitDefinition as SplitDefinition
 from study.errors import DefinitionError
 from study.space import Range, SearchSpace, parse_space
 from study.trial import Plain, TrialConfig, flatten
@@ -18,45 +20,6 @@ Metric = Literal["balanced_accuracy", "accuracy", "macro_f1", "loss"]
 Direction = Literal["maximize", "minimize"]
 DEFAULT_TRIALS = 20  # twice the random start of TPE, so that half of them are informed
 MAX_GRID = 100_000  # past this, a grid is a slip: at one second a trial it runs for a day
-Share = Annotated[float, Field(gt=0, lt=1)]
-
-
-class SplitDefinition(Plain):
-    """Shares of the photos held out, where the source brings no split of its own."""
-
-    validation: Share = 0.15
-    test: Share = 0.15
-    seed: int = Field(default=0, ge=0)
-
-    @model_validator(mode="after")
-    def _leaves_training_photos(self) -> Self:
-        if self.validation + self.test >= 1:
-            raise ValueError(
-                f"validation + test must be under 1, but are {self.validation} + {self.test}. Leave a share for training"
-            )
-        return self
-
-
-class DataDefinition(Plain):
-    """Where the photos come from (exactly one source) and how they are packed."""
-
-    folder: str | None = Field(default=None, description="root/class/*.jpg or root/{train,val,test}/class/*.jpg")
-    generated: Literal["instruments"] | None = Field(default=None, description="drawn here, for offline use")
-    num_photos: int = Field(default=600, ge=60, description="generated only: how many to draw")
-    target: Literal["type", "country", "view"] = Field(default="type", description="generated only: what to tell apart")
-    seed: int = Field(default=0, ge=0, description="generated only: which collection is drawn")
-    image_size: int = Field(default=224, ge=16, le=1024, description="pixels; square, aspect ratio kept by padding")
-    split: SplitDefinition = SplitDefinition()
-
-    @model_validator(mode="after")
-    def _has_one_source(self) -> Self:
-        if (self.folder is None) == (self.generated is None):
-            given = "both" if self.folder is not None else "neither"
-            raise ValueError(f"exactly one source must be given: folder | generated, but got {given}. Keep one of them")
-        misplaced = sorted({"num_photos", "target", "seed"} & self.model_fields_set)
-        if self.folder is not None and misplaced:
-            raise ValueError(f"`{misplaced[0]}` is for generated photos only, but the source is a folder. Remove it")
-        return self
 
 
 class Objective(Plain):

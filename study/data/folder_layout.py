@@ -3,11 +3,10 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from study.data.records import SplitName as SplitName
 from study.errors import DataError
-
-SplitName = Literal["train", "val", "test", ""]
 
 PHOTO_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from study.data_definition import DataDefinition
 from study.definition import StudyDefinition, load_definition, parse_definition
 from study.errors import DefinitionError
 from study.space import Choices, Range
@@ -87,6 +88,41 @@ def test_a_pruner_keeps_its_own_options(option: str) -> None:
     assert parse(text).search.pruner.options == {name: int(value)}
 
 
+TABLE = 'table = "x.csv"\ntarget = "y"\n'
+
+
+def data_of(text: str) -> DataDefinition:
+    return parse(TEXT.replace('generated = "instruments"', text)).data
+
+
+def test_a_table_has_defaults_for_all_but_its_photos_and_target() -> None:
+    data = data_of(TABLE + 'images = "photo"')
+    assert (data.source, data.images, data.target, data.group) == ("table", ("photo",), "y", None)
+    assert (data.views, data.task, data.log_target, data.places) == ("each", "class", False, None)
+    assert (data.max_unreadable, data.min_class_size, data.small_classes) == (0.05, 1, "error")
+    assert (data.split.folds, data.split.repeats) == (1, 1)
+    assert (data.duplicates.max_distance, data.duplicates.keep) == (4, "one side")
+
+
+def test_a_table_takes_all_that_can_be_said_of_it() -> None:
+    data = data_of(
+        'table = "x.parquet"\nimages = ["top", "back"]\ntarget = "country"\ngroup = "owner"\n'
+        'views = "pair"\nmin_class_size = 5\nsmall_classes = "other"\n'
+        '[data.places]\ncolumns = ["country", "city"]\ngeocode = "online"\n'
+        "[data.split]\nfolds = 5\nrepeats = 2\n[data.duplicates]\nmax_distance = 0\n"
+    )
+    assert data.images == ("top", "back")
+    assert data.places is not None
+    assert (data.places.columns, data.places.geocode) == (("country", "city"), "online")
+    assert (data.split.folds, data.split.repeats, data.duplicates.max_distance) == (5, 2, 0)
+
+
+def test_view_is_the_target_where_there_are_several_and_else_a_column() -> None:
+    assert data_of('table = "x.csv"\nimages = ["a", "b"]\ntarget = "view"').is_view_the_target
+    assert not data_of('table = "x.csv"\nimages = "a"\ntarget = "view"\ntask = "number"').is_view_the_target
+    assert data_of('generated = "instruments"\ntarget = "view"').is_view_the_target
+
+
 MISTAKES = {
     "unknown key": ("epochs = 3", "epoch = 3", ("`trial.epoch`", "Did you mean `epochs`?")),
     "unknown key of [data]": (
@@ -135,6 +171,61 @@ MISTAKES = {
         'folder = "x"\nnum_photos = 100',
         ("`num_photos`", "generated photos only"),
     ),
+    **{
+        f"[data] {name}": ('generated = "instruments"', data, expected)
+        for name, (data, expected) in {
+            "three sources": (
+                'folder = "x"\ntable = "x.csv"\ntorchvision = "DTD"',
+                ("exactly one source", "folder, table, torchvision"),
+            ),
+            "table of another kind": ('table = "x.xlsx"', (".csv, .tsv, .tab, .parquet", "'x.xlsx'")),
+            "table without photos": ('table = "x.csv"', ("`images`", "Name the column")),
+            "no columns of photos": (TABLE + "images = []", ("`data.images`", "at least 1")),
+            "one column of photos twice": (TABLE + 'images = ["a", "a"]', ("`images`", "'a' twice")),
+            "table without target": ('table = "x.csv"\nimages = "a"', ("`target`", "Name the column to learn")),
+            "photos as target": (TABLE + 'images = "y"', ("`target` must not be a column of photos", "'y'")),
+            "photos as group": (TABLE + 'images = "a"\ngroup = "a"', ("`group` must not be a column of photos",)),
+            "images of a folder": ('folder = "x"\nimages = "a"', ("`images` is for tables only", "a folder")),
+            "target of a data set": (
+                'torchvision = "DTD"\ntarget = "x"',
+                ("`target` is for tables and generated photos only",),
+            ),
+            "unknown generated target": ('generated = "instruments"\ntarget = "age"', ("type, country, view", "'age'")),
+            "pair of one": (TABLE + 'images = "a"\nviews = "pair"', ('views = "pair" needs 2 columns', "has 1")),
+            "view of a pair": (
+                'table = "x.csv"\nimages = ["a", "b"]\nviews = "pair"\ntarget = "view"',
+                ('target = "view" needs views = "each"',),
+            ),
+            "view of a generated pair": (
+                'generated = "instruments"\nviews = "pair"\ntarget = "view"',
+                ('target = "view" needs views = "each"',),
+            ),
+            "places for another target": (
+                TABLE + 'images = "a"\n[data.places]\ncolumns = ["city"]',
+                ("[data.places] makes the target `country`", "'y'"),
+            ),
+            "no places": (TABLE + 'images = "a"\n[data.places]\ncolumns = []', ("`data.places.columns`", "at least 1")),
+            "logarithm of a class": (TABLE + 'images = "a"\nlog_target = true', ("`log_target` needs a number",)),
+            "view as a number": (
+                'table = "x.csv"\nimages = ["a", "b"]\ntask = "number"\ntarget = "view"',
+                ('task = "number" needs a column of numbers', "'view'"),
+            ),
+            "small classes of numbers": (
+                TABLE + 'images = "a"\ntask = "number"\nmin_class_size = 3',
+                ("`min_class_size` is for classes only",),
+            ),
+            "misspelt rule": (TABLE + 'images = "a"\nsmall_classes = "others"', ("Did you mean `other`?",)),
+            "share over one": (
+                TABLE + 'images = "a"\nmax_unreadable = 5',
+                ("`data.max_unreadable`", "less than or equal to 1"),
+            ),
+            "repeats without folds": (TABLE + 'images = "a"\n[data.split]\nrepeats = 3', ("`repeats` needs folds",)),
+            "too many bits": (
+                TABLE + 'images = "a"\n[data.duplicates]\nmax_distance = 65',
+                ("`data.duplicates.max_distance`",),
+            ),
+        }.items()
+    },
     "split that leaves nothing": ("[trial]", "[data.split]\ntest = 0.9\n[trial]", ("validation + test must be under 1",)),
     "direction against the metric": (
         "[trial]",

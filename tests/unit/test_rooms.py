@@ -17,6 +17,7 @@ ROWS = (
     ("models",),
     ("data",),
     ("definition", "settings"),
+    ("data_definition",),
     ("space",),
     ("validation",),
     ("trial",),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from study.data.records import Reason
 from study.data.sources import FolderSource, InstrumentSource, open_source
 from study.definition import StudyDefinition
 from study.errors import DataError
@@ -186,6 +187,19 @@ def test_target_changes_labels_but_neither_drawings_nor_fingerprint() -> None:
 @pytest.mark.parametrize("other", [InstrumentSource(60, "type", 1, 32), InstrumentSource(61, "type", 0, 32)])
 def test_generated_fingerprint_changes_with_seed_and_number(other: InstrumentSource) -> None:
     assert InstrumentSource(60, "type", 0, 32).fingerprint() != other.fingerprint()
+
+
+def test_generated_pairs_have_one_front_and_one_back_of_an_instrument() -> None:
+    every, pairs = (InstrumentSource(100, "type", 0, 32, views).records for views in ("each", "pair"))
+    assert len(pairs.photos) + len(pairs.dropped) == len(every.photos) == 100
+    assert {dropped.reason for dropped in pairs.dropped} == {Reason.VIEW_MISSING}
+    seen: dict[int, list[tuple[str, str]]] = {}
+    for row, group, view in zip(pairs.rows, pairs.groups, pairs.views, strict=True):
+        seen.setdefault(row, []).append((group, view))
+    assert all(sorted(view for _, view in pair) == ["back", "front"] for pair in seen.values())
+    assert all(len({group for group, _ in pair}) == 1 for pair in seen.values())
+    assert len(set(pairs.groups)) < len(seen)  # an instrument with two of each makes two pairs
+    assert InstrumentSource(100, "type", 0, 32, "pair").fingerprint() != InstrumentSource(100, "type", 0, 32).fingerprint()
 
 
 def test_folder_in_a_definition_is_relative_to_its_file(
