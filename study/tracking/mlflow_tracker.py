@@ -1,17 +1,24 @@
 """A `Tracker` that records in MLflow, on an SQLite file or a server."""
 
 import getpass
+import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import quote, urlencode
 
-from mlflow.entities import Experiment, Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME, MLFLOW_USER
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_DATASET_CONTEXT,
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_RUN_NOTE,
+    MLFLOW_SOURCE_NAME,
+    MLFLOW_USER,
+)
 
 from study.errors import TrackingError
+from study.tracking.addresses import charts_page, run_page
 from study.tracking.connection import Connection
 from study.tracking.records import (
     DEFAULT_OBJECTIVE,
@@ -38,7 +45,7 @@ STATUS = {  # what MLflow's pages show; its vocabulary has no word for "pruned",
     TrialState.FAIL: "FAILED",
     TrialState.INTERRUPTED: "KILLED",
 }
-PAGES_FOR_TRAINING = {"workflowType": "machine_learning"}  # else MLflow's pages open on chat traces at the first visit
+MAX_DATASET_DIGEST = 36  # characters; MLflow's limit
 PAGE = 1000  # runs a request; MLflow's limit is 50,000, and a run with its params and metrics is some 5 kB
 
 
@@ -72,7 +79,7 @@ class MlflowTracker:
     def describe(self, run_id: str, note: str, objective: str) -> None:
         """See `Tracker.describe`; under the note stands a link to all trials as charts."""
         with self.connection.reporting(f"describe run {run_id}"):
-            text = f"{note}\n\n[All trials as charts]({_charts(self._experiment_of(run_id), run_id, objective)})"
+            text = f"{note}\n\n[All trials as charts]({charts_page(self._experiment_of(run_id), run_id, objective)})"
             self.connection.client.set_tag(run_id, MLFLOW_RUN_NOTE, text[:MAX_TAG])
 
     def begin_trial(self, parent_run_id: str, number: int, config: TrialConfig, tags: Mapping[str, str]) -> str:
@@ -117,6 +124,19 @@ class MlflowTracker:
         """See `Tracker.end_study`."""
         self._end(parent_run_id, state, _summary(summary), tags)
 
+    def log_dataset(self, run_id: str, name: str, digest: str, source: str, profile: Mapping[str, int]) -> None:
+        """See `Tracker.log_dataset`."""
+        dataset = Dataset(
+            name=name,
+            digest=digest[:MAX_DATASET_DIGEST],
+            source_type="local",
+            source=json.dumps({"uri": source}),
+            profile=json.dumps(dict(profile)),
+        )
+        tags = [InputTag(MLFLOW_DATASET_CONTEXT, "training")]
+        with self.connection.reporting(f"name the data of run {run_id}"):
+            self.connection.client.log_inputs(run_id, [DatasetInput(dataset, tags)])
+
     def log_artifacts(self, run_id: str, folder: Path, artifact_path: str) -> None:
         """See `Tracker.log_artifacts`."""
         with self.connection.reporting(f"keep the files of {folder}"):
@@ -132,7 +152,7 @@ class MlflowTracker:
     def page(self, run_id: str) -> str:
         """The run's page, from the root of MLflow's pages."""
         with self.connection.reporting(f"know run {run_id}"):
-            return f"#/experiments/{self._experiment_of(run_id)}/runs/{run_id}?{urlencode(PAGES_FOR_TRAINING)}"
+            return run_page(self._experiment_of(run_id), run_id)
 
     def find_study(self, name: str) -> str | None:
         """See `Tracker.find_study`."""
@@ -221,20 +241,6 @@ class MlflowTracker:
             runs += page
             token = page.token or ""
         return runs
-
-
-def _charts(experiment_id: str, parent_run_id: str, objective: str) -> str:
-    """Where MLflow's pages, whatever their address, show a study's trials side by side, best first.
-
-    Without an order by a metric the pages fold the trials away under their parent.
-    """
-    query = {
-        "searchFilter": f"tags.{MLFLOW_PARENT_RUN_ID} = '{parent_run_id}'",
-        "orderByKey": f"metrics.`best_{objective}`",
-        "orderByAsc": str(objective.endswith("loss")).lower(),
-        "compareRunsMode": "CHART",
-    }
-    return f"#/experiments/{experiment_id}/runs?{urlencode(PAGES_FOR_TRAINING | query, quote_via=quote)}"
 
 
 def _metrics(measurements: Sequence[Measurement]) -> list[Metric]:

@@ -66,6 +66,9 @@ class Tracker(Protocol):
     def end_study(self, parent_run_id: str, state: TrialState, summary: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Closes a parent run."""
 
+    def log_dataset(self, run_id: str, name: str, digest: str, source: str, profile: Mapping[str, int]) -> None:
+        """Names the data that a run used: where they come from, their digest, and how many photos each split has."""
+
     def log_artifacts(self, run_id: str, folder: Path, artifact_path: str) -> None:
         """Copies a folder's files to a run's artifacts, under `artifact_path`."""
 
@@ -103,6 +106,7 @@ class _Run:
     metrics: dict[str, float] = field(default_factory=dict)
     curves: dict[str, dict[int, tuple[int, float]]] = field(default_factory=dict)  # metric → epoch → (timestamp, value)
     artifacts: dict[str, bytes] = field(default_factory=dict)
+    datasets: list[tuple[str, str, str, dict[str, int]]] = field(default_factory=list)
 
 
 class MemoryTracker:
@@ -166,6 +170,10 @@ class MemoryTracker:
         run.metrics.update(summary)
         run.tags.update(shortened(tags))
         self._set_state(run, state)
+
+    def log_dataset(self, run_id: str, name: str, digest: str, source: str, profile: Mapping[str, int]) -> None:
+        """See `Tracker.log_dataset`."""
+        self._run(run_id).datasets.append((name, digest, source, dict(profile)))
 
     def log_artifacts(self, run_id: str, folder: Path, artifact_path: str) -> None:
         """See `Tracker.log_artifacts`."""
