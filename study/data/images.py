@@ -4,7 +4,6 @@ No torch in here: processes that only decode start in a fraction of a second.
 """
 
 import io
-import math
 import struct
 from pathlib import Path
 
@@ -12,77 +11,124 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from study.data.pillow_warnings import PILLOW_WARNINGS
 from study.errors import DataError
 
 Photo = str | Path | bytes | np.ndarray | Image.Image
 Pixels = npt.NDArray[np.uint8]
+Box = tuple[float, float, float, float]
 
 # ImageNet's mean colour, 255 × (0.485, 0.456, 0.406): close to 0 after normalisation, so padding says nothing to a backbone.
 PADDING = (124, 116, 104)
 # Bilinear with antialiasing, as torchvision's ImageNet weights were evaluated.
 # Source: https://docs.pytorch.org/vision/stable/models.html, "the inference transforms".
 RESAMPLING = Image.Resampling.BILINEAR
-# A JPEG is decoded at 1/2, 1/4 or 1/8 only where this many times the asked size is left. Measured on 148 photos of clothing10
-# at 48 to 128 px, the squares then differ from a full decode by 1.3/255 at most, in the mean over a photo; with 2, by 3.7/255.
-# A photo of 12 megapixels becomes a square of 224 px in 11 ms instead of 60.
-DRAFT_MARGIN = 3
+# A JPEG is decoded at 1/2, 1/4 or 1/8 where this many times the asked size is left. Over clothing10's photos at 64 to 224 px
+# the squares then differ from a full decode's by 0.5 to 0.8 of 255 in the mean, and by 3.7 in the worst photo; with 1, by
+# 1.3 and 5.1; with 2, by 0.3 and 1.2, but photos of 533 px are then decoded whole for 224. See tests/benchmarks/RESULTS.md.
+DRAFT_MARGIN = 1.15
+# 160 megapixels: more than any one-shot camera has (151 in 2026), and 640 MB decoded, at Pillow's 4 bytes a pixel. A file of
+# 200 kB can claim any size. Under Pillow's own limit, which is an error at 179 megapixels and a warning at half of that.
+MAX_PIXELS = 160_000_000
+# What photos come in (MPO, of phones and stereo cameras, is read as JPEG). Pillow knows 30 formats more: EPS starts Ghostscript
+# on whatever the file says, TGA has no beginning to be known by.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF")
 # What Pillow raises for damaged files. The first four: seen on 6,700 truncated or corrupted files of six formats, of which
 # test_images.py repeats a part. The others: what `Image.open` itself expects of its format readers, which EXIF may meet later.
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, EOFError, IndexError, struct.error)
 
 
-def decode(photo: Photo, *, at_least_px: int | None = None, name: str | None = None) -> Image.Image:
-    """The photo as an upright RGB image: 16 bits scaled to 8, transparency laid over `PADDING`, a film's first frame.
+class UnreadablePhotoError(DataError):
+    """A photo that is no image, is damaged, or is too large.
+
+    Attributes:
+        reason: the cause in a few words, without the photo's name.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"a photo must be a readable image, but {name} is not: {reason}. Save it anew with an image editor, or remove it."
+        )
+        self.reason = reason
+
+
+def decode(photo: Photo, *, name: str | None = None) -> Image.Image:
+    """The photo as an upright RGB image of its own size, whatever it was stored as.
+
+    16 bits are scaled to 8, transparency is laid over `PADDING`, CMYK is read as Adobe writes it (inverted), of a film the
+    first frame is taken. Colour profiles are not applied.
 
     Args:
         photo: a path, a file's bytes, a Pillow image, or uint8 pixels [height, width] or [height, width, 3 or 4].
-        at_least_px: the longest side that the caller will reduce to: larger JPEGs may then be decoded at a fraction of their
-            size, which is never under `DRAFT_MARGIN` times this. None: every pixel.
         name: what a message calls the photo; default: its path, or what it is.
     Raises:
-        DataError: if the photo cannot be read, is damaged, or is so large that it looks like an attack (Pillow's limit).
+        UnreadablePhotoError: if the photo cannot be read, is damaged, or has more than `MAX_PIXELS`.
     """
     try:
-        image = _opened(photo)
-        if at_least_px is not None and image is not photo:  # a caller's own image stays as it is
-            _reduce_while_decoding(image, at_least_px)
-        image.load()
-        return _as_rgb(_upright(image))
+        with PILLOW_WARNINGS.silenced():
+            image = _opened(photo)
+            return _turned(_as_rgb(image), _orientation(image))
     except DECODE_ERRORS as error:
-        raise DataError(
-            f"a photo must be a readable image, but {name or _describe(photo)} is not: {_reason(error)}. "
-            f"Save it anew with an image editor, or remove it."
-        ) from error
+        raise UnreadablePhotoError(name or _describe(photo), _reason(error)) from error
+
+
+def square_of(photo: Photo, size_px: int, *, name: str | None = None) -> Pixels:
+    """The photo as a model sees it, uint8 [size_px, size_px, 3]: as `fit_to_square(decode(photo))`, but up to 8 times sooner.
+
+    A large JPEG is decoded at a fraction of its size (`DRAFT_MARGIN`), and turned upright when it is small already.
+
+    Raises:
+        UnreadablePhotoError: as `decode` does.
+    """
+    try:
+        with PILLOW_WARNINGS.silenced():
+            image = _opened(photo)
+            whole = image.size
+            box = None if image is photo else _reduce_while_decoding(image, size_px)  # a caller's own image stays as it is
+            upright_later = _as_rgb(image)
+            size = _fitted(whole if box else upright_later.size, size_px)
+            return _padded(_turned(_resized(upright_later, size, box), _orientation(image)), size_px)
+    except DECODE_ERRORS as error:
+        raise UnreadablePhotoError(name or _describe(photo), _reason(error)) from error
 
 
 def fit_to_square(image: Image.Image, size_px: int) -> Pixels:
     """The whole RGB image as uint8 [size_px, size_px, 3]: longest side `size_px`, never stretched, centred on `PADDING`."""
-    width, height = _fitted(image.size, size_px)
-    if (width, height) != image.size:
-        image = image.resize((width, height), RESAMPLING)
-    if width == height:
-        return np.array(image)
-    square = Image.new("RGB", (size_px, size_px), PADDING)
-    square.paste(image, ((size_px - width) // 2, (size_px - height) // 2))
-    return np.array(square)
+    return _padded(_resized(image, _fitted(image.size, size_px)), size_px)
 
 
-def _fitted(size: tuple[int, ...], longest_px: int) -> tuple[int, int]:
+def _fitted(size: tuple[int, int], longest_px: int) -> tuple[int, int]:
     width, height = (max(1, round(side * longest_px / max(size))) for side in size)
     return width, height
 
 
+def _resized(image: Image.Image, size: tuple[int, int], box: Box | None = None) -> Image.Image:
+    return image if image.size == size else image.resize(size, RESAMPLING, box)
+
+
+def _padded(image: Image.Image, size_px: int) -> Pixels:
+    if image.width == image.height:
+        return np.array(image)
+    square = Image.new("RGB", (size_px, size_px), PADDING)
+    square.paste(image, ((size_px - image.width) // 2, (size_px - image.height) // 2))
+    return np.array(square)
+
+
 def _opened(photo: Photo) -> Image.Image:
+    """The image, of which only the header has been read."""
     match photo:
         case Image.Image():
             return photo
         case np.ndarray():
             return _from_pixels(photo)
         case bytes():
-            return Image.open(io.BytesIO(photo))
+            image = Image.open(io.BytesIO(photo), formats=FORMATS)
         case _:
             # Read whole: Pillow would keep the file of a TIFF or GIF open.
-            return Image.open(io.BytesIO(Path(photo).read_bytes()))
+            image = Image.open(io.BytesIO(Path(photo).read_bytes()), formats=FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        raise Image.DecompressionBombError
+    return image
 
 
 def _from_pixels(pixels: npt.NDArray[np.generic]) -> Image.Image:
@@ -94,43 +140,43 @@ def _from_pixels(pixels: npt.NDArray[np.generic]) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def _reduce_while_decoding(image: Image.Image, at_least_px: int) -> None:
-    """Asks a JPEG that has not been read yet for a fraction of its size; nothing happens to other images."""
-    for fraction in (8, 4, 2):  # what libjpeg offers
-        reduced = tuple(math.ceil(side / fraction) for side in image.size)
-        # Rounded up, the sides may no longer be in the same proportion: one pixel is worth 5/255 then.
-        keeps_proportion = _fitted(reduced, at_least_px) == _fitted(image.size, at_least_px)
-        if max(reduced) >= DRAFT_MARGIN * at_least_px and keeps_proportion:
-            image.draft(image.mode, (image.width // fraction or 1, image.height // fraction or 1))
-            return
+def _reduce_while_decoding(image: Image.Image, at_least_px: int) -> Box | None:
+    """Asks a JPEG for a fraction of its size; nothing happens to other images.
+
+    Returns:
+        The part of the reduced image that the photo fills. 533 rows halved are 267, of which the photo fills 266.5: resized
+        without regard to that, the squares differ twice as much from a full decode's.
+    """
+    for fraction in (8, 4, 2):  # what Pillow asks of libjpeg
+        if max(image.size) >= DRAFT_MARGIN * at_least_px * fraction:
+            drafted = image.draft(image.mode, (image.width // fraction or 1, image.height // fraction or 1))
+            return drafted[1] if drafted else None
+    return None
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF orientation asks; `ImageOps.exif_transpose` also rewrites the EXIF, and may fail at that."""
+def _orientation(image: Image.Image) -> int:
+    """EXIF's, 1 to 8; `ImageOps.exif_transpose` also rewrites the EXIF, and may fail at that."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except DECODE_ERRORS:
-        return image  # damaged EXIF says nothing about the pixels, and every viewer shows such a photo as it lies
-    match orientation:
-        case 2:
-            return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        case 3:
-            return image.transpose(Image.Transpose.ROTATE_180)
-        case 4:
-            return image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
-        case 5:
-            return image.transpose(Image.Transpose.TRANSPOSE)
-        case 6:
-            return image.transpose(Image.Transpose.ROTATE_270)
-        case 7:
-            return image.transpose(Image.Transpose.TRANSVERSE)
-        case 8:
-            return image.transpose(Image.Transpose.ROTATE_90)
-        case _:
-            return image
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except (*DECODE_ERRORS, TypeError):
+        return 1  # damaged EXIF says nothing about the pixels, and every viewer shows such a photo as it lies
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    turns = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+    return image.transpose(turns[orientation]) if orientation in turns else image
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
+    image.load()
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers, which have no agreed white")
     if image.mode.startswith("I"):
@@ -163,6 +209,8 @@ def _reason(error: BaseException) -> str:
     match error:
         case UnidentifiedImageError():  # its text names a buffer's address
             return "it is in no image format that is known, or its beginning is damaged"
+        case Image.DecompressionBombError():
+            return f"it has more than {MAX_PIXELS:,} pixels"
         case OSError(strerror=str(text)):
             return text
         case _:

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field, ValidationError
 from safetensors.torch import save_file
 
-from study.data.images import PADDING, Photo, decode, fit_to_square
+from study.data.images import PADDING, Photo, square_of
 from study.errors import ModelError
 from study.models.backbones import cut, make_network
 from study.models.classifier import Classifier, attach_head
@@ -83,7 +83,7 @@ class ExportedModel:
 
     def _predict_batch(self, photos: Sequence[Photo]) -> npt.NDArray[np.float32]:
         size_px = self.contract.image_size
-        squares = np.stack([fit_to_square(decode(photo, at_least_px=size_px), size_px) for photo in photos])
+        squares = np.stack([square_of(photo, size_px) for photo in photos])
         return self.predict_pixels(squares)
 
     def predict_pixels(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

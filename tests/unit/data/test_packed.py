@@ -1,13 +1,18 @@
+import errno
+import hashlib
+import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from study.data.images import Photo, decode, fit_to_square
-from study.data.packed import open_images, pack_images
+from study.data.packed import Quarantined, open_images, pack_images
 from study.data.sources import FolderSource, InstrumentSource
 from study.errors import DataError
 
@@ -83,18 +88,159 @@ def test_digest_does_not_depend_on_where_the_photos_lie(root: Path, tmp_path: Pa
     assert pack_images(FolderSource(moved), 16, tmp_path / "cache").digest == first.digest
 
 
-def test_progress_counts_every_photo_once(root: Path, tmp_path: Path) -> None:
+def test_progress_counts_every_photo_and_ends_at_the_total(root: Path, tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     pack_images(FolderSource(root), 16, tmp_path / "cache", lambda done, total: calls.append((done, total)))
-    assert calls == [(done, 80) for done in range(1, 81)]
+    assert calls == [(32, 80), (64, 80), (80, 80)]
 
 
-def test_unreadable_photo_stops_with_its_name_and_leaves_nothing_behind(root: Path, tmp_path: Path) -> None:
+def test_unreadable_photos_are_left_out_with_their_reasons(root: Path, tmp_path: Path) -> None:
+    for photo, content in {
+        "cats/00": b"no image",
+        "cats/39": b"",
+        "dogs/07": (root / "dogs/07.jpg").read_bytes()[:300],
+    }.items():
+        (root / f"{photo}.jpg").write_bytes(content)
+    source = FolderSource(root)
+    packed = pack_images(source, 16, tmp_path / "cache")
+    assert [one.photo for one in packed.quarantine] == ["cats/00.jpg", "cats/39.jpg", "dogs/07.jpg"]
+    assert "no image format" in packed.quarantine[0].reason
+    assert "truncated" in packed.quarantine[2].reason.lower()
+    assert packed.kept.tolist() == [index for index in range(80) if index not in (0, 39, 47)]
+    assert packed.kept.dtype == np.int64
+    expected = [fit_to_square(decode(root / source.records.photos[index]), 16) for index in packed.kept]
+    assert np.array_equal(packed.images, np.stack(expected))
+
+
+def test_second_call_knows_the_quarantine_without_reading_a_photo(root: Path, tmp_path: Path) -> None:
     (root / "dogs" / "07.jpg").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"dogs/07\.jpg in .*photos is not: it is in no image format"):
-        pack_images(FolderSource(root), 16, tmp_path / "cache")
+    first = pack_images(FolderSource(root), 16, tmp_path / "cache")
+    source = CountingSource(root)
+    second = pack_images(source, 16, tmp_path / "cache")
+    assert source.num_read == 0
+    assert (second.quarantine, second.digest, second.kept.tolist()) == (first.quarantine, first.digest, first.kept.tolist())
+
+
+class RefusingSource(FolderSource):
+    """Fails to read one photo as the operating system would."""
+
+    def __init__(self, root: Path, error_number: int) -> None:
+        super().__init__(root)
+        self.error_number = error_number
+
+    def read(self, photo: str) -> bytes:
+        if photo != "dogs/07.jpg":
+            return super().read(photo)
+        raise DataError("refused") from OSError(self.error_number, os.strerror(self.error_number))
+
+    def digest_of(self, photo: str) -> str:
+        return hashlib.sha256(self.read(photo)).hexdigest()
+
+
+def test_photo_that_only_itself_cannot_be_read_is_quarantined(root: Path, tmp_path: Path) -> None:
+    packed = pack_images(RefusingSource(root, errno.EACCES), 16, tmp_path / "cache")
+    assert packed.quarantine == (Quarantined("dogs/07.jpg", "Permission denied"),)
+    again = pack_images(RefusingSource(root, errno.EACCES), 16, tmp_path / "cache", full_check=True)
+    assert again.digest == packed.digest
+
+
+def test_failing_disk_is_an_error_and_not_a_quarantine(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="refused"):
+        pack_images(RefusingSource(root, errno.EIO), 16, tmp_path / "cache")
+
+
+def test_source_without_a_readable_photo_is_an_error(tmp_path: Path) -> None:
+    for photo in ("cats/1.jpg", "dogs/1.jpg"):
+        (tmp_path / photo).parent.mkdir()
+        (tmp_path / photo).write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"of 2 in .* none is: cats/1\.jpg: it is in no image format"):
+        pack_images(FolderSource(tmp_path), 16, tmp_path / "cache")
+
+
+class StoppingSource(CountingSource):
+    """Stops at a photo, as Ctrl-C would."""
+
+    def read(self, photo: str) -> bytes:
+        if photo == "dogs/39.jpg":
+            raise KeyboardInterrupt
+        return super().read(photo)
+
+
+def stopped(root: Path, cache: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        pack_images(StoppingSource(root), 16, cache)
+
+
+def test_stopped_packing_goes_on_where_it_was_and_gives_the_same_bytes(root: Path, tmp_path: Path) -> None:
+    (root / "cats" / "07.jpg").write_bytes(b"no image")
+    whole = pack_images(FolderSource(root), 16, tmp_path / "uninterrupted")
+    stopped(root, tmp_path / "cache")
     assert not list((tmp_path / "cache").rglob("*.npy"))
-    assert not list((tmp_path / "cache").rglob("*.partial"))
+    source, calls = CountingSource(root), list[int]()
+    resumed = pack_images(source, 16, tmp_path / "cache", lambda done, total: calls.append(done))
+    assert source.num_read == 16
+    assert calls == [64, 80]
+    assert resumed.path.read_bytes() == whole.path.read_bytes()
+    assert (resumed.digest, resumed.quarantine) == (whole.digest, whole.quarantine)
+    assert not [file for file in (tmp_path / "cache" / "work").iterdir() if file.suffix != ".lock"]
+
+
+@pytest.mark.parametrize("damage", ["torn line", "line of another work", "lost squares", "changed square", "no array"])
+def test_work_that_is_not_borne_out_is_done_again(root: Path, tmp_path: Path, damage: str) -> None:
+    whole = pack_images(FolderSource(root), 16, tmp_path / "uninterrupted")
+    stopped(root, tmp_path / "cache")
+    (array,) = (tmp_path / "cache" / "work").glob("*.array")
+    (journal,) = (tmp_path / "cache" / "work").glob("*.journal")
+    lines, squares = journal.read_bytes(), array.read_bytes()
+    match damage:
+        case "torn line":
+            journal.write_bytes(lines[:-1])
+        case "line of another work":
+            journal.write_bytes(lines + lines)
+        case "lost squares":
+            array.write_bytes(squares[:-100])
+        case "changed square":
+            array.write_bytes(squares[:-100] + bytes(100))
+        case "no array":
+            array.unlink()
+    source = CountingSource(root)
+    assert pack_images(source, 16, tmp_path / "cache").path.read_bytes() == whole.path.read_bytes()
+    assert source.num_read == {"line of another work": 16, "no array": 80}.get(damage, 48)
+
+
+def test_full_check_finds_a_photo_changed_behind_its_size_and_times(root: Path, tmp_path: Path) -> None:
+    class BlindSource(FolderSource):
+        def fingerprint(self) -> str:
+            return "the same as ever"
+
+    first = pack_images(BlindSource(root), 16, tmp_path / "cache")
+    Image.new("RGB", (24, 24), (1, 2, 3)).save(root / "cats" / "00.jpg", quality=95)
+    assert pack_images(BlindSource(root), 16, tmp_path / "cache").digest == first.digest
+    checked = pack_images(BlindSource(root), 16, tmp_path / "cache", full_check=True)
+    assert checked.digest != first.digest
+    assert pack_images(BlindSource(root), 16, tmp_path / "cache").digest == checked.digest
+
+
+def test_full_check_of_unchanged_photos_decodes_none(root: Path, tmp_path: Path) -> None:
+    first = pack_images(FolderSource(root), 16, tmp_path / "cache")
+    calls: list[int] = []
+    second = pack_images(FolderSource(root), 16, tmp_path / "cache", lambda done, total: calls.append(done), full_check=True)
+    assert (second.digest, calls) == (first.digest, [])
+
+
+def test_full_check_mends_an_array_with_a_changed_byte(root: Path, tmp_path: Path) -> None:
+    first = pack_images(FolderSource(root), 16, tmp_path / "cache")
+    content = first.path.read_bytes()
+    first.path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert pack_images(FolderSource(root), 16, tmp_path / "cache", full_check=True).path.read_bytes() == content
+
+
+def test_disk_that_is_too_small_is_told_before_decoding(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    source = CountingSource(root)
+    with pytest.raises(DataError, match="does not take them: No space left on device"):
+        pack_images(source, 16, tmp_path / "cache")
+    assert source.num_read == 0
 
 
 def test_photos_that_change_while_being_packed_are_an_error(root: Path, tmp_path: Path) -> None:
@@ -129,7 +275,7 @@ def test_two_at_once_decode_once(root: Path, tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(decoded) == list(range(1, 81))
+    assert decoded == [32, 64, 80]
 
 
 def test_damaged_index_is_made_anew(root: Path, tmp_path: Path) -> None:
@@ -143,6 +289,19 @@ def test_deleted_array_is_made_anew(root: Path, tmp_path: Path) -> None:
     first = pack_images(FolderSource(root), 16, tmp_path / "cache")
     first.path.unlink()
     assert np.array_equal(pack_images(FolderSource(root), 16, tmp_path / "cache").images, first.images)
+
+
+def test_truncated_array_is_made_anew(root: Path, tmp_path: Path) -> None:
+    first = pack_images(FolderSource(root), 16, tmp_path / "cache")
+    content = first.path.read_bytes()
+    first.path.write_bytes(content[:1000])
+    assert pack_images(FolderSource(root), 16, tmp_path / "cache").path.read_bytes() == content
+
+
+def test_array_without_its_description_is_made_anew(root: Path, tmp_path: Path) -> None:
+    first = pack_images(FolderSource(root), 16, tmp_path / "cache")
+    first.path.with_suffix(".json").unlink()
+    assert pack_images(FolderSource(root), 16, tmp_path / "cache").digest == first.digest
 
 
 def test_truncated_array_is_an_error_that_says_what_to_do(root: Path, tmp_path: Path) -> None:
