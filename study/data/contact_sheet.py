@@ -171,7 +171,8 @@ def _lines(pen: ImageDraw.ImageDraw, text: str, width: int, font: ImageFont.Free
 
 
 def _shortened(pen: ImageDraw.ImageDraw, text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
-    """The text, or as much of its beginning as fits, with an ellipsis."""
+    """The text on one line, or as much of its beginning as fits, with an ellipsis."""
+    text = " ".join(text.split())
     if pen.textlength(text, font) <= width:
         return text
     while text and pen.textlength(text + "…", font) > width:

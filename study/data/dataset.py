@@ -155,6 +155,8 @@ def summarize(data: StudyData) -> dict[str, Any]:
 
 def count_by_class(data: StudyData) -> dict[str, dict[str, int]]:
     """How many photos of each class each split has; empty where the target is a number."""
+    if not data.classes:
+        return {}
     counts = {name: np.bincount(data.labels[indices], minlength=data.num_classes) for name, indices in data.splits.items()}
     return {label: {name: int(counts[name][place]) for name in counts} for place, label in enumerate(data.classes)}
 

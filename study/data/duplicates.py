@@ -80,7 +80,8 @@ def find_duplicates(images: Pixels, file: Path, max_distance: int) -> tuple[Dupl
     except OSError as error:
         raise DataError(
             f"photos' signatures need {len(images) * SIGNATURE.itemsize / 2**20:.0f} MiB in a writable folder, "
-            f"but {file.parent} does not take them: {error.strerror or error}. Free space there, or set STUDY_CACHE to another folder."
+            f"but {file.parent} does not take them: {error.strerror or error}. "
+            f"Free space there, or set STUDY_CACHE to another folder."
         ) from error
     return known
 
@@ -170,17 +171,19 @@ def correlation(one: Pixels, other: Pixels) -> npt.NDArray[np.float32]:
         one: uint8 [num_pairs, height, width].
         other: their partners, likewise. A thumbnail without any edge is like none: 0.
     """
-    edges, others = _edges(one), _edges(other)
-    product = (edges * others).sum(axis=1)
-    norm = np.sqrt((edges**2).sum(axis=1) * (others**2).sum(axis=1))
+    product = _product(one, other)
+    norm = np.sqrt(_product(one, one) * _product(other, other))
     found: npt.NDArray[np.float32] = np.divide(product, norm, out=np.zeros_like(product), where=norm > 0)
     return found
 
 
-def _edges(thumbnails: Pixels) -> npt.NDArray[np.float32]:
-    """Differences between neighbours, along rows and columns: float32 [num, number of neighbours]."""
-    values = thumbnails.astype(np.float32)
-    return np.concatenate([np.diff(values, axis=axis).reshape(len(values), -1) for axis in (1, 2)], axis=1)
+def _product(one: Pixels, other: Pixels) -> npt.NDArray[np.float32]:
+    """Scalar products of the thumbnails' edges, which are the differences between neighbours in rows and in columns."""
+    total = np.zeros(len(one), dtype=np.float32)
+    for axis in (1, 2):
+        edges, others = (np.diff(thumbnails.astype(np.float32), axis=axis) for thumbnails in (one, other))
+        total += (edges * others).sum(axis=(1, 2))
+    return total
 
 
 def _signatures(images: Pixels, file: Path) -> Signatures:

@@ -1,5 +1,6 @@
 """Which photos are for training, for validation (what the search sees) and for the final test."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -48,7 +49,8 @@ def split_records(records: Records, split: SplitDefinition) -> Splits:
     if records.has_own_split:
         splits = own_split(records)
     else:
-        records = with_value_classes(records, SMALLEST_STRATUM)
+        # So that each value class has a group to give to the smaller split.
+        records = with_value_classes(records, max(SMALLEST_STRATUM, math.ceil(1 / min(split.validation, split.test))))
         _check_every_class_can_be_cut(records)
         splits = _first_complete_cut(records, split)
     check_complete(records, splits)

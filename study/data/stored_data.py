@@ -101,7 +101,8 @@ def read_arrays(folder: Path, file: DataFile) -> tuple[PhotoTable, tuple[Fold, .
     """
     path = folder / ARRAYS_FILE
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # Opened here: numpy would leave a damaged file open.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             table = PhotoTable(
                 photos=TextArray(file.num_photos, partial(_read_photos, path)),
                 labels=arrays["labels"].astype(np.int64),
@@ -133,7 +134,7 @@ def _splits_of(codes: Codes) -> Splits:
 
 
 def _read_photos(path: Path) -> EncodedText:
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
         return EncodedText(arrays["photos"], arrays["photo_ends"])
 
 

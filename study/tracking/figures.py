@@ -80,7 +80,8 @@ def save_class_balance(counts: Mapping[str, Mapping[str, int]], folder: Path) ->
     axes.set(title=f"{left.sum():,.0f} photos by class and split", xlabel="photos", ylim=(-0.6, len(counts) - 0.4))
     axes.margins(x=0.1)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=max(len(splits), 1), frameon=False)
+    if splits:
+        figure.legend(loc="outside lower center", ncols=len(splits), frameon=False)
     _save(figure, folder / "class_balance.png")
     (folder / "class_balance.json").write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
 
