@@ -67,6 +67,21 @@ def check(file: Path, is_json: bool) -> None:
 
 @main.command()
 @definition_file
+@as_json
+def data(file: Path, is_json: bool) -> None:
+    """Pack a definition's photos; say what was kept, left out and why; draw a contact sheet."""
+    from study.definition import load_definition
+    from study.printing.data import print_report, report_of
+    from study.settings import settings_from
+    from study.tuning.data_card import describe_data
+
+    with _listener(is_json) as listener:
+        card = describe_data(load_definition(file), settings_from(), listener.packing)
+    _print(report_of(card), print_report, is_json)
+
+
+@main.command()
+@definition_file
 @in_process
 @verbose
 @as_json

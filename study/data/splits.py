@@ -1,14 +1,15 @@
 """Which photos are for training, for validation (what the search sees) and for the final test."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from study.data.sources import Records
-from study.definition import SplitDefinition
+from study.data.records import Records
+from study.data_definition import SplitDefinition
 from study.errors import DataError
 
 Indices = npt.NDArray[np.int64]
@@ -19,11 +20,13 @@ SMALLEST_STRATUM = 3
 # Where classes share groups, a shuffle may leave a split without a class that has few: so it was with 11 % of 4,000 small
 # collections of mixed groups at the first shuffle, with 0.4 % after 100. Where each group has one class, the first one serves.
 MOST_SHUFFLES = 100
+# Photos whose target is a number are cut as if these were classes: the lowest fifth of the groups, the next, …
+MOST_VALUE_CLASSES = 5
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Positions of the photos of each split: int64, ascending, disjoint, together all photos. `test` may be empty."""
+    """Positions of the photos of each split: int64, ascending, disjoint. `test` may be empty."""
 
     train: Indices
     val: Indices
@@ -38,34 +41,67 @@ def split_records(records: Records, split: SplitDefinition) -> Splits:
     """The source's own split, or else one that is cut here: by group, stratified by class, the same for the same seed.
 
     In each stratum (the groups whose photos show the same set of classes) validation and test get their share of the groups,
-    within one group and at least one.
+    within one group and at least one. Together the splits hold all photos.
 
     Raises:
         DataError: if a class has no photo in one of the splits, or too few groups to be cut.
     """
     if records.has_own_split:
-        splits = _own_split(records)
+        splits = own_split(records)
     else:
+        # So that each value class has a group to give to the smaller split.
+        records = with_value_classes(records, max(SMALLEST_STRATUM, math.ceil(1 / min(split.validation, split.test))))
         _check_every_class_can_be_cut(records)
         splits = _first_complete_cut(records, split)
-    for name, classes in _missing_classes(records, splits).items():
-        raise DataError(
-            f"every class must have a photo in every split, but {classes[0]!r} has none in {name} of "
-            f"{records.origin}{_and_more(classes)}. {_remedy(records)}"
-        )
+    check_complete(records, splits)
     return splits
 
 
-def _own_split(records: Records) -> Splits:
+def own_split(records: Records) -> Splits:
+    """The split that the source brings."""
     names = np.array(records.splits)
     return Splits(*(np.flatnonzero(names == name).astype(np.int64) for name in ("train", "val", "test")))
+
+
+def check_complete(records: Records, splits: Splits, where: str = "") -> None:
+    """Checks that training and validation show every class, and the test too, if there is one.
+
+    Args:
+        where: what a message adds to a split's name, as " of fold 2".
+    Raises:
+        DataError: naming the class and the split that lacks it.
+    """
+    for name, classes in missing_classes(records, splits).items():
+        raise DataError(
+            f"every class must have a photo in every split, but {classes[0]!r} has none in {name}{where} of "
+            f"{records.origin}{and_more(classes)}. {_remedy(records)}"
+        )
+
+
+def with_value_classes(records: Records, smallest: int) -> Records:
+    """Records whose target is a number, with up to five classes of equally many groups, from low to high; others unchanged.
+
+    Args:
+        smallest: how many groups a class needs at least, so that it can be cut; fewer classes are made where there are few.
+    """
+    if records.values is None:
+        return records
+    members = members_of(records)
+    values = np.array(records.values)
+    order = np.argsort([values[indices].mean() for indices in members], kind="stable")
+    number = min(max(len(members) // (2 * smallest), 1), MOST_VALUE_CLASSES)
+    labels = [""] * len(values)
+    for rank, place in enumerate(order):
+        for index in members[place]:
+            labels[index] = f"values, part {rank * number // len(members) + 1} of {number}"
+    return replace(records, labels=tuple(labels), classes=tuple(sorted(set(labels))))
 
 
 def _first_complete_cut(records: Records, split: SplitDefinition) -> Splits:
     generator = np.random.default_rng(split.seed)
     for _ in range(MOST_SHUFFLES):
         splits = _cut(records, split, generator)
-        if not _missing_classes(records, splits):
+        if not missing_classes(records, splits):
             break
     return splits
 
@@ -73,7 +109,7 @@ def _first_complete_cut(records: Records, split: SplitDefinition) -> Splits:
 def _cut(records: Records, split: SplitDefinition, generator: np.random.Generator) -> Splits:
     parts: dict[str, list[Indices]] = {"train": [], "val": [], "test": []}
     carry_val = carry_test = 0.0
-    for groups in _strata(records):
+    for groups in _cuttable_strata(records):
         shuffled = [groups[place] for place in generator.permutation(len(groups))]
         num_val, carry_val = _share_of(len(groups), split.validation, carry_val)
         num_test, carry_test = _share_of(len(groups), split.test, carry_test)
@@ -95,24 +131,26 @@ def _share_of(num_groups: int, share: float, carry: float) -> tuple[int, float]:
     return taken, min(max(wanted - taken, -0.5), 0.5)
 
 
-def _strata(records: Records) -> list[Groups]:
-    """Groups by the set of classes that they show, in a fixed order.
-
-    Strata of fewer than 3 groups cannot be cut: together they make one, which joins the largest if it is still too small.
-    """
+def strata_of(records: Records) -> list[Groups]:
+    """Groups by the set of classes that they show, in a fixed order."""
     strata: dict[tuple[str, ...], Groups] = defaultdict(list)
-    for indices in _members(records):
+    for indices in members_of(records):
         strata[tuple(sorted({records.labels[index] for index in indices}))].append(indices)
-    ordered = [strata[classes] for classes in sorted(strata)]
-    large = [groups for groups in ordered if len(groups) >= SMALLEST_STRATUM]
-    rest = [group for groups in ordered if len(groups) < SMALLEST_STRATUM for group in groups]
+    return [strata[classes] for classes in sorted(strata)]
+
+
+def _cuttable_strata(records: Records) -> list[Groups]:
+    """Strata of fewer than 3 groups cannot be cut: together they make one, which joins the largest if it is still too small."""
+    strata = strata_of(records)
+    large = [groups for groups in strata if len(groups) >= SMALLEST_STRATUM]
+    rest = [group for groups in strata if len(groups) < SMALLEST_STRATUM for group in groups]
     if rest and len(rest) < SMALLEST_STRATUM and large:
         largest = max(large, key=len)
         return [groups + rest if groups is largest else groups for groups in large]
     return [*large, rest] if rest else large
 
 
-def _members(records: Records) -> Groups:
+def members_of(records: Records) -> Groups:
     """The photos of each group, groups in the order of their first photo."""
     members: dict[str, list[int]] = defaultdict(list)
     for index, group in enumerate(records.groups):
@@ -126,12 +164,12 @@ def _check_every_class_can_be_cut(records: Records) -> None:
     if small:
         raise DataError(
             f"a class must have {SMALLEST_STRATUM} photos or more that are independent of each other, one each for train, "
-            f"validation and test, but {small[0]!r} has {groups_of[small[0]]} in {records.origin}{_and_more(small)}. "
+            f"validation and test, but {small[0]!r} has {groups_of[small[0]]} in {records.origin}{and_more(small)}. "
             f"Add photos of it, or remove the class."
         )
 
 
-def _missing_classes(records: Records, splits: Splits) -> dict[str, list[str]]:
+def missing_classes(records: Records, splits: Splits) -> dict[str, list[str]]:
     """Splits that lack a class, and which: without it they have no recall to show, and training nothing to learn it from.
 
     An empty test split lacks nothing: a source may bring none.
@@ -151,5 +189,6 @@ def _remedy(records: Records) -> str:
     return "Raise that split's share or change the seed in [data.split], or add photos."
 
 
-def _and_more(names: Sequence[str]) -> str:
+def and_more(names: Sequence[str]) -> str:
+    """How many are not named, for the end of a message that names the first."""
     return f" (and so for {len(names) - 1} more)" if len(names) > 1 else ""

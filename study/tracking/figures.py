@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 from study.trial import ConfusionMatrix
 
 Curve = Sequence[tuple[int, float]]
+# As in the contact sheet (study/data/contact_sheet.py). https://jfly.uni-koeln.de/color/
+SPLIT_COLOURS = {"train": "#0072b2", "val": "#e69f00", "test": "#009e73"}
+BAR_INCHES = 0.32
 MAX_CELLS_WITH_COUNTS = 20  # classes; past this, numbers in the cells are too small to read
 
 
@@ -54,6 +57,33 @@ def save_curves(curves: Mapping[str, Curve], best_epoch: int, title: str, folder
     share_axes.set(xlabel="epoch", ylabel="share", ylim=(0, 1.02))
     share_axes.xaxis.get_major_locator().set_params(integer=True)
     _save(figure, folder / "curves.png")
+
+
+def save_class_balance(counts: Mapping[str, Mapping[str, int]], folder: Path) -> None:
+    """Writes class_balance.png, a bar a class with its splits side by side in it, the largest above, and class_balance.json.
+
+    Args:
+        counts: photos by class and split.
+    """
+    largest_last = sorted(counts, key=lambda name: sum(counts[name].values()))
+    splits = list(next(iter(counts.values()), {}))
+    figure = Figure(figsize=(8, 1.5 + BAR_INCHES * len(counts)), layout="constrained")
+    axes = figure.add_subplot()
+    left = np.zeros(len(counts))
+    for split in splits:
+        numbers = np.array([counts[name][split] for name in largest_last])
+        axes.barh(range(len(counts)), numbers, left=left, label=split, color=SPLIT_COLOURS.get(split))
+        left += numbers
+    axes.set_yticks(range(len(counts)), largest_last)
+    for place, total in enumerate(left):
+        axes.annotate(f"{total:,.0f}", (total, place), xytext=(4, 0), textcoords="offset points", va="center")
+    axes.set(title=f"{left.sum():,.0f} photos by class and split", xlabel="photos", ylim=(-0.6, len(counts) - 0.4))
+    axes.margins(x=0.1)
+    axes.spines[["top", "right"]].set_visible(False)
+    if splits:
+        figure.legend(loc="outside lower center", ncols=len(splits), frameon=False)
+    _save(figure, folder / "class_balance.png")
+    (folder / "class_balance.json").write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
 
 
 def _save(figure: Figure, path: Path) -> None:

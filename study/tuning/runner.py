@@ -19,6 +19,7 @@ from study.settings import Settings
 from study.tracking.mlflow_tracker import MlflowTracker
 from study.tracking.provenance import provenance_tags
 from study.trial import TrialState
+from study.tuning.data_card import write_data_card
 from study.tuning.kept_weights import KeptWeights
 from study.tuning.ledger import Ledger, Listener
 from study.tuning.local import InProcessExecutor
@@ -127,10 +128,19 @@ def _create(prepared: PreparedStudy, tracker: MlflowTracker, storage: Storage) -
         "data_digest": prepared.data.digest,
     }
     try:
+        _log_data(prepared, tracker, run_id)
         return run_id, Advisor.create(definition, storage, notes)
     except StudyError:
         tracker.end_study(run_id, TrialState.FAIL, {}, {})
         raise
+
+
+def _log_data(prepared: PreparedStudy, tracker: MlflowTracker, run_id: str) -> None:
+    """The data as an input of the run, and their card among its artifacts."""
+    data, name = prepared.data, prepared.definition.name
+    tracker.log_dataset(run_id, name, data.digest, data.report.origin, data.report.splits)
+    folder = write_data_card(data, prepared.settings.study_folder(name) / "data")
+    tracker.log_artifacts(run_id, folder, "data")
 
 
 def resume_study(name: str, settings: Settings, listener: StudyListener, options: Options) -> StudyOutcome:

@@ -239,7 +239,9 @@ def test_a_worker_appends_to_the_drivers_run(tracker: Tracker, study: str, trial
 def test_the_data_of_a_study_can_be_named(tracker: Tracker, study: str) -> None:
     tracker.log_dataset(study, "clothing10", "d" * 64, "/photos/clothing10", {"train": 617, "val": 341, "test": 372})
     if isinstance(tracker, MlflowTracker):
-        [named] = tracker.connection.client.get_run(study).inputs.dataset_inputs
+        inputs = tracker.connection.client.get_run(study).inputs
+        assert inputs is not None
+        [named] = inputs.dataset_inputs
         assert (named.dataset.name, named.dataset.digest) == ("clothing10", "d" * 36)
         assert "/photos/clothing10" in named.dataset.source
         assert "617" in (named.dataset.profile or "")

@@ -1,15 +1,16 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.data.folder_layout import SplitName
-from study.data.sources import InstrumentSource, Records, Target
+from study.data.records import Records, SplitName
+from study.data.sources import InstrumentSource, Target
 from study.data.splits import Splits, split_records
-from study.definition import SplitDefinition
+from study.data_definition import SplitDefinition
 from study.errors import DataError
 
 
@@ -175,3 +176,24 @@ def test_instruments_are_split_by_instrument_for_every_target(target: Target, se
     train, val, test = ({records.groups[index] for index in indices} for _, indices in splits.items())
     assert train.isdisjoint(val | test)
     assert val.isdisjoint(test)
+
+
+@untimed
+@given(st.lists(st.floats(-5, 5), min_size=3, max_size=60), st.tuples(st.floats(0.05, 0.3), st.floats(0.05, 0.3)), seeds)
+def test_numbers_are_cut_within_one_group_of_the_request(numbers: list[float], asked: tuple[float, float], seed: int) -> None:
+    records = replace(records_of([[""]] * len(numbers)), values=tuple(numbers), classes=())
+    splits = split_records(records, SplitDefinition(validation=asked[0], test=asked[1], seed=seed))
+    for indices, share in ((splits.val, asked[0]), (splits.test, asked[1])):
+        assert abs(len(indices) - share * len(numbers)) <= 1
+
+
+def test_splits_of_numbers_reach_from_low_to_high() -> None:
+    records = replace(records_of([[""]] * 100), values=tuple(map(float, range(100))), classes=())
+    for _, indices in split_records(records, SplitDefinition(validation=0.2, test=0.2)).items():
+        assert {index // 20 for index in indices} == {0, 1, 2, 3, 4}
+
+
+def test_two_numbers_cannot_be_cut() -> None:
+    records = replace(records_of([[""]] * 2), values=(1.0, 2.0), classes=())
+    with pytest.raises(DataError, match="3 photos or more"):
+        split_records(records, SplitDefinition())

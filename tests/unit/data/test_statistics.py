@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from study.data.statistics import CHUNK_PHOTOS, channel_statistics
+from study.data import statistics
+from study.data.statistics import CHUNK_PHOTOS, channel_statistics, statistics_of_parts
 
 
 def drawn(num_photos: int) -> np.ndarray:
@@ -11,10 +12,10 @@ def drawn(num_photos: int) -> np.ndarray:
 @pytest.mark.parametrize("num_photos", [1, CHUNK_PHOTOS, CHUNK_PHOTOS + 1, 3 * CHUNK_PHOTOS - 1])
 def test_statistics_equal_numpys_over_all_pixels(num_photos: int) -> None:
     images = drawn(num_photos)
-    statistics = channel_statistics(images, np.arange(num_photos))
+    found = channel_statistics(images, np.arange(num_photos))
     scaled = images / 255
-    assert statistics.mean == pytest.approx(scaled.mean(axis=(0, 1, 2)), rel=1e-12)
-    assert statistics.std == pytest.approx(scaled.std(axis=(0, 1, 2)), rel=1e-12)
+    assert found.mean == pytest.approx(scaled.mean(axis=(0, 1, 2)), rel=1e-12)
+    assert found.std == pytest.approx(scaled.std(axis=(0, 1, 2)), rel=1e-12)
 
 
 def test_only_the_images_asked_for_count() -> None:
@@ -32,11 +33,30 @@ def test_channels_are_kept_apart() -> None:
     images = np.zeros((2, 4, 4, 3), dtype=np.uint8)
     images[..., 0] = 51
     images[0, ..., 2] = 255
-    statistics = channel_statistics(images, np.arange(2))
-    assert statistics.mean == pytest.approx((0.2, 0.0, 0.5))
-    assert statistics.std == pytest.approx((0.0, 0.0, 0.5))
+    found = channel_statistics(images, np.arange(2))
+    assert found.mean == pytest.approx((0.2, 0.0, 0.5))
+    assert found.std == pytest.approx((0.0, 0.0, 0.5))
 
 
 def test_no_image_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one image"):
         channel_statistics(drawn(1), np.array([], dtype=np.int64))
+
+
+def test_parts_have_the_statistics_that_each_has_alone() -> None:
+    images = drawn(3 * CHUNK_PHOTOS)
+    parts = [np.arange(0, 100), np.arange(50, 190), np.array([3])]
+    assert statistics_of_parts(images, parts) == tuple(channel_statistics(images, indices) for indices in parts)
+
+
+def test_every_image_is_counted_once_however_many_parts_it_is_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = []
+    count = statistics._pixel_counts
+
+    def counting(image: np.ndarray) -> np.ndarray:
+        counted.append(1)
+        return count(image)
+
+    monkeypatch.setattr(statistics, "_pixel_counts", counting)
+    statistics_of_parts(drawn(10), [np.arange(9), np.arange(5), np.arange(3, 9)])
+    assert len(counted) == 9

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from study.data.dataset import StudyData
+from study.data.folds import Fold
+from study.data.report import DataReport
 from study.data.splits import Splits
 from study.data.statistics import channel_statistics
 
@@ -55,7 +57,9 @@ def striped_data() -> StudyData:
         labels=labels,
         classes=("red", "rows", "columns"),
         photos=tuple(map(str, range(len(labels)))),
-        splits=splits,
-        statistics=channel_statistics(images, splits.train),
+        views=np.full(len(labels), ""),
+        rows=np.arange(len(labels)),
+        folds=(Fold(splits, channel_statistics(images, splits.train)),),
+        report=DataReport(),
         digest="striped",
     )
