@@ -55,7 +55,7 @@ def draw_contact_sheet(data: StudyData, photos_per_class: int = MOST_PHOTOS, see
     """
     rows = _rows(data, min(photos_per_class, MOST_PHOTOS), seed)
     unreadable = [
-        (example.photo, reason) for reason, left_out in data.report.quarantined.items() for example in left_out.examples
+        (example.photo, example.detail) for left_out in data.report.quarantined.values() for example in left_out.examples
     ]
     num_rows = len(rows) + bool(unreadable)
     height = LEGEND_HEIGHT_PX + num_rows * (CELL_PX + GAP_PX) + MARGIN_PX

@@ -97,5 +97,5 @@ def _check_every_class_can_be_dealt(rest: Records, num_folds: int) -> None:
         raise DataError(
             f"a class must have {num_folds} photos or more that are independent of each other outside the test split, one for "
             f"each fold, but {small[0]!r} has {groups_of[small[0]]} in {rest.origin}{and_more(small)}. "
-            f"Lower `folds` in [data.split], add photos of it, or remove the class."
+            f"Lower `folds` in [data.split], add photos of it, or leave such classes out (`min_class_size`, `small_classes`)."
         )

@@ -98,10 +98,8 @@ def report_on(records: Records, packed: PackedImages, selection: Selection, data
     Args:
         records: of the source.
     """
-    dropped, quarantined = (
-        by_reason(selection.omissions),
-        by_reason(Omission(one.photo, one.reason, "") for one in packed.quarantine),
-    )
+    # "image file is truncated (35 bytes not processed)": what is told in brackets is no reason of its own.
+    unreadable = (Omission(one.photo, one.reason.partition(" (")[0], one.reason) for one in packed.quarantine)
     first = selection.splits[0]
     return DataReport(
         origin=records.origin,
@@ -110,8 +108,8 @@ def report_on(records: Records, packed: PackedImages, selection: Selection, data
         num_bytes=packed.images.nbytes,
         num_listed=len(records.photos) + len(records.dropped),
         num_kept=len(selection.positions),
-        dropped=dropped,
-        quarantined=quarantined,
+        dropped=by_reason(selection.omissions),
+        quarantined=by_reason(unreadable),
         regrouped=dict(selection.records.regrouped),
         duplicates=selection.duplicates,
         places=_places(records) if data.places is not None else None,

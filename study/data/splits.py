@@ -165,7 +165,7 @@ def _check_every_class_can_be_cut(records: Records) -> None:
         raise DataError(
             f"a class must have {SMALLEST_STRATUM} photos or more that are independent of each other, one each for train, "
             f"validation and test, but {small[0]!r} has {groups_of[small[0]]} in {records.origin}{and_more(small)}. "
-            f"Add photos of it, or remove the class."
+            f'Add photos of it, or set min_class_size = {SMALLEST_STRATUM} and small_classes = "drop" or "other" in [data].'
         )
 
 

@@ -72,7 +72,7 @@ def test_the_same_seed_gives_the_same_sheet_and_another_one_another() -> None:
 
 
 def test_photos_that_cannot_be_read_are_empty_frames_with_their_reason() -> None:
-    omissions = [Omission(f"folder/photo-{place}.jpg", "it ends in the middle " * 20, "") for place in range(30)]
+    omissions = [Omission(f"folder/photo-{place}.jpg", "truncated", "it ends in the middle " * 20) for place in range(30)]
     report = DataReport(num_kept=100, quarantined=by_reason(omissions))
     with_them, without = draw_contact_sheet(data_of({"cat": 100}, report)), draw_contact_sheet(data_of({"cat": 100}))
     assert with_them.height == without.height + CELL_PX + 5

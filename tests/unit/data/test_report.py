@@ -75,6 +75,16 @@ def test_unreadable_photos_are_in_quarantine_with_their_reason() -> None:
     assert report.num_kept == 38
 
 
+def test_unreadable_photos_are_counted_by_the_reason_without_its_figures() -> None:
+    records = records_of(["cat", "dog"] * 20)
+    packed = packed_without(records, [3, 7])
+    quarantine = tuple(Quarantined(f"photo-{place}", f"it is cut off ({place} bytes are missing)") for place in (3, 7))
+    packed = replace(packed, quarantine=quarantine)
+    report = report_on(records, packed, select_photos(records, packed, (), DATA), DATA, "digest")
+    assert report.quarantined.keys() == {"it is cut off"}
+    assert report.quarantined["it is cut off"].examples[1].detail == "it is cut off (7 bytes are missing)"
+
+
 def test_splits_count_packed_photos() -> None:
     records = records_of(["cat", "dog"] * 20)
     packed = packed_without(records, [0, 1])
