@@ -59,6 +59,7 @@ class TrialConfig(Plain):
     )
     optimizer: OptimizerConfig = OptimizerConfig()
     epochs: int = Field(default=10, ge=1)
+    fold: int = Field(default=0, ge=0, description="which of the data's folds is trained and validated on")
     batch_size: int = Field(default=64, ge=1, description="images a step")
     seed: int | None = Field(
         default=None, ge=0, lt=2**31, description="None: derived from the study's seed and the trial's number"

@@ -70,7 +70,8 @@ def prepare(
             f'Use views = "each" and task = "class"; `study data` takes both.'
         )
     build_pruner(definition.search.pruner, definition.trial.epochs)
-    open_source(definition)  # lists the photos: a missing folder is news before weights are fetched
+    _check_folds(definition)
+    open_source(definition, settings.cache_folder)  # lists the photos: a missing folder is news before weights are fetched
     for backbone in _values_of("backbone", definition):
         check_backbone(backbone, definition.data.image_size)
     weights = {
@@ -80,6 +81,17 @@ def prepare(
     }
     data = prepare_data(definition, settings.cache_folder, on_progress)
     return PreparedStudy(definition, settings, data, weights)
+
+
+def _check_folds(definition: StudyDefinition) -> None:
+    num_folds = definition.data.split.folds * definition.data.split.repeats
+    distribution = definition.space.parameters.get("fold")
+    asked = [definition.trial.fold] if distribution is None else [int(value) for value in distribution.examples()]
+    if max(asked) >= num_folds:
+        raise DefinitionError(
+            f"`fold` must be under the number of folds, {num_folds}, but {definition.file} asks for {max(asked)}. "
+            f"Set folds in [data.split], or ask for less."
+        )
 
 
 def _values_of(key: str, definition: StudyDefinition) -> tuple[str, ...]:

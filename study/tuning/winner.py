@@ -75,10 +75,11 @@ def register_winner(
         ModelError: if the rebuilt model does not repeat what its trial measured.
         TrackingError: if MLflow does not take it.
     """
-    definition, data = prepared.definition, prepared.data
+    definition = prepared.definition
     best = best_outcome(outcomes, definition.objective)
     if best is None or best.value is None or best.run_id is None:
         return None
+    data = prepared.data.with_fold(best.config.fold)
     output_folder = prepared.settings.study_folder(definition.name)
     weights = prepared.weights_of(best.config)
     model = rebuild_trained(best.config, data.num_classes, weights, weights_file(output_folder, best.number))
@@ -142,7 +143,7 @@ def _require_same(value: float, best: Outcome, objective: Objective) -> None:
 
 
 def _export(folder: Path, model: Classifier, prepared: PreparedStudy, best: Outcome, metrics: Mapping[str, float]) -> None:
-    data: StudyData = prepared.data
+    data: StudyData = prepared.data.with_fold(best.config.fold)
     contract = ModelContract(
         classes=data.classes,
         image_size=data.image_size,

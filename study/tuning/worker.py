@@ -107,6 +107,7 @@ def run_trial(task: TrialTask, data: StudyData, device: torch.device) -> Generat
     """
     assert task.config.seed is not None, "the advisor resolves the seed"
     torch.set_num_threads(task.num_threads)
+    data = data.with_fold(task.config.fold)
     model = build_classifier(task.config, data.num_classes, task.weights, task.config.seed)
     best_value: float | None = None
     best_state: dict[str, Tensor] = {}
