@@ -1,9 +1,11 @@
 """What a person sees while a study runs: a live table in a terminal, plain lines in a pipe."""
 
+from __future__ import annotations
+
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,10 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from study.definition import Objective
-from study.search.advisor import Outcome
 from study.trial import TrialState
-from study.tuning.ledger import TrialProgress
-from study.tuning.preparation import PreparedStudy
+
+if TYPE_CHECKING:  # what these import takes seconds to load, and a table needs their names only
+    from study.search.advisor import Outcome
+    from study.tuning.ledger import TrialProgress
+    from study.tuning.preparation import PreparedStudy
 
 STATE_STYLES = {
     TrialState.RUNNING: "cyan",
@@ -94,15 +98,36 @@ class StudyClock:
             self.best = (value, number)
 
 
+class PackingClock:
+    """Tells how packing goes: photos, photos a second, time left."""
+
+    def __init__(self) -> None:
+        self._started_s: float | None = None
+        self._num_first = 0
+
+    def line(self, num_done: int, num_photos: int) -> str:
+        """The present state in one line. Photos that an earlier, killed run had packed do not count for the rate."""
+        now_s = time.monotonic()
+        if self._started_s is None:
+            self._started_s, self._num_first = now_s, num_done
+        text = f"packing photos: {num_done:,}/{num_photos:,}"
+        num_new = num_done - self._num_first
+        if num_new <= 0 or now_s <= self._started_s:
+            return text
+        rate = num_new / (now_s - self._started_s)
+        return f"{text} · {rate:,.0f} photos/s · {duration((num_photos - num_done) / rate)} left"
+
+
 class PlainLines:
     """A line for each trial that ends: for logs and pipes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._clock = StudyClock()
+        self._packing = PackingClock()
         self._said_s = 0.0
 
-    def __enter__(self) -> "PlainLines":
+    def __enter__(self) -> PlainLines:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -112,7 +137,7 @@ class PlainLines:
         """A line every few seconds."""
         if num_done == num_photos or time.monotonic() - self._said_s > PACKING_LINE_INTERVAL_S:
             self._said_s = time.monotonic()
-            self._say(f"packing photos: {num_done:,}/{num_photos:,}")
+            self._say(self._packing.line(num_done, num_photos))
 
     def study_began(self, prepared: PreparedStudy, earlier: Sequence[Outcome], num_concurrent: int) -> None:
         """The first line."""
@@ -149,12 +174,13 @@ class LiveTable:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._clock = StudyClock()
+        self._packing = PackingClock()
         self._trials: dict[int, TrialProgress] = {}
         self._title = "preparing"
         self._status = ""
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
 
-    def __enter__(self) -> "LiveTable":
+    def __enter__(self) -> LiveTable:
         self._live.start()
         return self
 
@@ -164,7 +190,7 @@ class LiveTable:
 
     def packing(self, num_done: int, num_photos: int) -> None:
         """In the line under the table."""
-        self._status = f"packing photos: {num_done:,}/{num_photos:,}"
+        self._status = self._packing.line(num_done, num_photos)
 
     def study_began(self, prepared: PreparedStudy, earlier: Sequence[Outcome], num_concurrent: int) -> None:
         """The title."""

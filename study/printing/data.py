@@ -1,12 +1,17 @@
 """What became of every photo: the result of `study data`."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from study.printing.console import Result, make_console
-from study.tuning.data_card import DataCard
+
+if TYPE_CHECKING:
+    from study.tuning.data_card import DataCard
 
 SHOWN_EXAMPLES = 3  # of each reason; report.json has up to twenty
 MIB = 2**20

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from study.definition import Objective
-from study.progress import LiveTable, PlainLines, StudyClock, duration, recipe
+from study.progress import LiveTable, PackingClock, PlainLines, StudyClock, duration, recipe
 from study.search.advisor import Outcome
 from study.trial import ConfusionMatrix, Failure, Measurement, TrialConfig, TrialState
 from study.tuning.ledger import TrialProgress
@@ -94,6 +94,14 @@ def test_the_live_table_shows_running_trials_first_and_fits_the_screen(width: in
     shown = [line for line in lines if "RUNNING" in line or "COMPLETE " in line]
     assert "RUNNING" in shown[0]
     assert all(name in captured.get() for name in ("trial", "state", "epoch", "last", "best", "recipe"))
+
+
+def test_packing_tells_photos_a_second_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([0.0, 10.0])
+    monkeypatch.setattr("study.progress.time.monotonic", lambda: next(seconds))
+    clock = PackingClock()
+    assert clock.line(100, 1000) == "packing photos: 100/1,000"  # packed by a run that was killed
+    assert clock.line(400, 1000) == "packing photos: 400/1,000 · 30 photos/s · 0:00:20 left"
 
 
 def test_numbers_in_a_recipe_are_short_and_named() -> None:
