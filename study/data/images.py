@@ -23,9 +23,9 @@ PADDING = (124, 116, 104)
 # Bilinear with antialiasing, as torchvision's ImageNet weights were evaluated.
 # Source: https://docs.pytorch.org/vision/stable/models.html, "the inference transforms".
 RESAMPLING = Image.Resampling.BILINEAR
-# A JPEG is decoded at 1/2, 1/4 or 1/8 where this many times the asked size is left. Over clothing10's photos at 64 to 224 px
-# the squares then differ from a full decode's by 0.5 to 0.8 of 255 in the mean, and by 3.7 in the worst photo; with 1, by
-# 1.3 and 5.1; with 2, by 0.3 and 1.2, but photos of 533 px are then decoded whole for 224. See tests/benchmarks/RESULTS.md.
+# A JPEG is decoded at 1/2, 1/4 or 1/8 where this many times the asked size is left. Over 444 photos of clothing10 at 64 to
+# 224 px the squares then differ from a full decode's by 0.5 to 0.8 of 255 in the mean, and by 3.2 in the worst photo; with 1,
+# by up to 1.3 and 6.1; with 2, by up to 0.3 and 1.3, but 533 px are then decoded whole for 224: tests/benchmarks/RESULTS.md.
 DRAFT_MARGIN = 1.15
 # 160 megapixels: more than any one-shot camera has (151 in 2026), and 640 MB decoded, at Pillow's 4 bytes a pixel. A file of
 # 200 kB can claim any size. Under Pillow's own limit, which is an error at 179 megapixels and a warning at half of that.

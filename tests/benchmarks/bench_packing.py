@@ -38,6 +38,7 @@ def main() -> None:
     photos = [arguments.photos / photo for photo in source.records.photos]
     print(f"{describe_machine()}\n\n{len(photos):,} photos, {arguments.size} px, {arguments.rounds} rounds\n")
     race_packing(source, photos, arguments.size, arguments.rounds)
+    race_large_photos(photos[::30][:40], arguments.size, 3)
     compare_pixels(photos[::3], [64, 112, 160, 224])
     share_time(photos[::7], arguments.size)
 
@@ -46,19 +47,12 @@ def race_packing(source: FolderSource, photos: Sequence[Path], size_px: int, num
     """Ours reads, hashes, decodes, writes to disk, checksums and keeps a journal; the peers decode into memory or a mapping."""
     num_processes = len(os.sched_getaffinity(0))
 
-    def in_new_folder(pack: Callable[[Path], object]) -> Callable[[], object]:
-        def packed() -> None:
-            with tempfile.TemporaryDirectory() as folder:
-                pack(Path(folder))
-
-        return packed
-
     taken = race(
         {
-            "ours": in_new_folder(lambda folder: pack_images(source, size_px, folder)),
-            "peer, squares returned": lambda: peer.pack_by_returning(photos, size_px, num_processes),
-            "peer, squares written in place": in_new_folder(
-                lambda folder: peer.pack_in_place(photos, size_px, num_processes, folder / "images.npy")
+            "ours": lambda folder: pack_images(source, size_px, folder),
+            "peer, squares returned": lambda _: peer.pack_by_returning(photos, size_px, num_processes),
+            "peer, squares written in place": lambda folder: peer.pack_in_place(
+                photos, size_px, num_processes, folder / "images.npy"
             ),
         },
         num_rounds,
@@ -71,6 +65,18 @@ def race_packing(source: FolderSource, photos: Sequence[Path], size_px: int, num
         ratios = (median_ratio(wall_s, ours_s), min(wall_s) / min(ours_s), median_ratio(cpu_s, ours_cpu_s))
         cells = " | ".join(f"{ratio:.2f}×" for ratio in ratios)
         print(f"| {name} | {min(wall_s):.3f} | {np.median(wall_s):.3f} | {cells} |")
+
+
+def race_large_photos(photos: Sequence[Path], size_px: int, num_rounds: int) -> None:
+    """The same race over a few photos enlarged to 12 megapixels, as a phone takes them."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number, photo in enumerate(photos):
+            file = Path(folder) / ("front", "back")[number % 2] / f"{number}.jpg"
+            file.parent.mkdir(exist_ok=True)
+            Image.open(photo).convert("RGB").resize((3000, 4000)).save(file, quality=90)
+        source = FolderSource(Path(folder))
+        print(f"\n{len(photos)} photos of 12 megapixels\n")
+        race_packing(source, [Path(folder) / photo for photo in source.records.photos], size_px, num_rounds)
 
 
 def compare_pixels(photos: Sequence[Path], sizes_px: Sequence[int]) -> None:
