@@ -67,8 +67,9 @@ def check(file: Path, is_json: bool) -> None:
 
 @main.command()
 @definition_file
+@click.option("--full-check", is_flag=True, help="Read every photo again, not only its size and times.")
 @as_json
-def data(file: Path, is_json: bool) -> None:
+def data(file: Path, full_check: bool, is_json: bool) -> None:
     """Pack a definition's photos; say what was kept, left out and why; draw a contact sheet."""
     from study.definition import load_definition
     from study.printing.data import print_report, report_of
@@ -76,7 +77,7 @@ def data(file: Path, is_json: bool) -> None:
     from study.tuning.data_card import describe_data
 
     with _listener(is_json) as listener:
-        card = describe_data(load_definition(file), settings_from(), listener.packing)
+        card = describe_data(load_definition(file), settings_from(), listener.packing, full_check=full_check)
     _print(report_of(card), print_report, is_json)
 
 

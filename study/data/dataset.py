@@ -91,12 +91,17 @@ class StudyData:
 
 
 def prepare_data(
-    definition: StudyDefinition, cache_folder: Path, on_progress: Callable[[int, int], None] | None = None
+    definition: StudyDefinition,
+    cache_folder: Path,
+    on_progress: Callable[[int, int], None] | None = None,
+    *,
+    full_check: bool = False,
 ) -> StudyData:
     """The study's data, packed into `cache_folder` the first time; later no photo is read.
 
     Args:
-        on_progress: called with the photos decoded and their total, after each.
+        on_progress: called with the photos decoded and their total, after each batch.
+        full_check: reads every photo again, where else its size and times tell whether it changed.
     Raises:
         DataError: for photos, labels or a split that break a rule, or a cache folder that cannot be written.
     """
@@ -104,7 +109,7 @@ def prepare_data(
     data = definition.data
     source = open_source(definition, cache_folder)
     check_before_packing(source.records, data)  # a bad split is told in a second
-    packed = pack_images(source, data.image_size, cache_folder, on_progress)
+    packed = pack_images(source, data.image_size, cache_folder, on_progress, full_check=full_check)
     check_readable(packed, source.records, data)
     sets = find_duplicates(packed.images, packed.path, data.duplicates.max_distance)
     selection = select_photos(source.records, packed, sets, data)

@@ -19,13 +19,17 @@ class DataCard:
     folder: Path
 
 
-def describe_data(definition: StudyDefinition, settings: Settings, on_progress: Callable[[int, int], None]) -> DataCard:
+def describe_data(
+    definition: StudyDefinition, settings: Settings, on_progress: Callable[[int, int], None], *, full_check: bool
+) -> DataCard:
     """Packs a definition's photos and writes their card into the study's folder; nothing is trained or recorded.
 
+    Args:
+        full_check: reads every photo again, however little it seems to have changed.
     Raises:
         DataError: for photos, labels or a split that cannot be used as asked.
     """
-    data = prepare_data(definition, settings.cache_folder, on_progress)
+    data = prepare_data(definition, settings.cache_folder, on_progress, full_check=full_check)
     return DataCard(data, write_data_card(data, settings.study_folder(definition.name) / "data"))
 
 
