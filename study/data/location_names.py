@@ -78,6 +78,16 @@ class NameTable:
         return {form: code for code, names in self._table["towns"].items() for name in names for form in spellings(name)}
 
     @cached_property
+    def abbreviations(self) -> Mapping[str, dict[str, str]]:
+        """Folded abbreviation of a state or province → ISO code of its country → its two letters if that is US, else ""."""
+        found: dict[str, dict[str, str]] = {}
+        for code, names in self._table["abbreviations"].items():
+            country, _, state = code.partition("-")
+            for form in {form for name in names for form in spellings(name)}:
+                found.setdefault(form, {})[country] = state if country == "US" else ""
+        return found
+
+    @cached_property
     def successors(self) -> Mapping[str, tuple[str, ...]]:
         """ISO code of a country → those that hold towns which were once its own."""
         return {code: tuple(others) for code, others in self._table["successors"].items()}

@@ -1,11 +1,13 @@
 """A free text about a place, taken apart: "Absam b. Innsbruck, Tyrol (c. 1660)" → what each of its parts can mean."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from study.data.gazetteer import Gazetteer, Kind, Reading
 from study.data.location_names import Area, NameTable, fold
+from study.data.location_spelling import neighbours
 
 SEPARATORS = re.compile(r"[,;:()\[\]|\n\t]|\s[-–—]\s")
 NEIGHBOURS = re.compile(
@@ -23,10 +25,19 @@ TRAILING_WORDS = re.compile(
     r"(?i)\s+(?:school|workshop|trade|region|area|province|county|district|oblast|prefecture|state|city|stadt|department|"
     r"d[ée]partement(?: de la| de l'| du| des)?|mehoz|otok|probably|prob\.?|possibly|school of|[ivx]+|[nsew]\.?)$"
 )
-DIGITS = re.compile(r"\S*\d\S*")  # years, postal codes, "2e", "W1"
+DIGITS = re.compile(
+    r"(?i)(?:\b(?:c|ca|circa|cca|about|around|um|vers|verso|fl|b|d|born|died|before|after|ante|post|vor|nach|early|mid|late)\b"
+    r"[.\s]*)*\S*\d\S*"
+)  # years ("c. 1820"), postal codes, "2e", "W1"
 MARKS = re.compile(r'[?!"“”„*<>=~]+')
 SMALLEST_PREFIX = 5000.0  # people: in a part that is no place as a whole, its first words must name a place of note
+BEGINNINGS = re.compile(
+    r"(?i)^(?:alt[ao]?|bad|bella|el|fort|las?|les?|los|mount|neu|new|nov[ao]|nuova|old|porto?|saint|st\.?|sankt|san|sant[ao]?|s[aã]o|"
+    r"the|villa)$"
+)  # of names that are longer: "San Xyz" is not in San, Mali
 CODE_LETTERS = (2, 3)
+WELL_KNOWN = 100_000.0  # people times fame, as in the gazetteer: a name that is misspelt may only be one of these …
+UNDISPUTED = 0.95  # … with this share of all that are one edit away
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,7 @@ class Part:
         city_states: letters of those of the United States that have a city of this name.
         own_states: letters of those that have this name or code themselves.
         is_region: whether an official region has this name.
+        corrected: the name that it is taken for, where it is no name as written.
     """
 
     words: str
@@ -52,6 +64,7 @@ class Part:
     city_states: frozenset[str] = frozenset()
     own_states: frozenset[str] = frozenset()
     is_region: bool = False
+    corrected: str = ""
 
     @property
     def is_known(self) -> bool:
@@ -78,7 +91,7 @@ class TextReader:
         known = [[part for parts in reading for part in parts if part.is_known] for reading in chosen]
         if any(known):
             return [reading for reading in known if reading]
-        return list(filter(None, (self._pieces(words) for words in written)))[:1]
+        return list(filter(None, (self._corrected(words) or self._pieces(words) for words in written)))[:1]
 
     def _alternatives(self, words: str) -> list[list[Part]]:
         part = self._part(words)
@@ -102,12 +115,35 @@ class TextReader:
             return Part(words)
         readings = self.gazetteer.readings(name)
         country = self.names.countries.get(name) or next((it.country for it in readings if it.kind is Kind.COUNTRY), "")
-        codes = _codes(words, readings)
+        codes = _codes(words, readings) | (self.names.abbreviations.get(name, {}) if words[0].isupper() else {})
         is_region = any(it.kind is Kind.REGION for it in readings)
         area, weights = self.names.areas.get(name), self._weights(name, readings)
         cities, regions = _states(readings, Kind.CITY), _states(readings, Kind.REGION)
         own_states = regions | frozenset(state for state in codes.values() if state)
         return Part(words, country, area, weights, codes, cities, own_states, is_region)
+
+    def _corrected(self, words: str) -> list[Part]:
+        """ "Cremonna" → Cremona: what one edit makes of it, where nearly all that it makes is in one country and well known."""
+        near = neighbours(fold(list(_simpler_forms(words))[-1]))
+        listed = near & (self.names.countries.keys() | self.names.areas.keys() | self.names.towns.keys())
+        weights = {name: self._standing(name, name in listed) for name in listed | self.gazetteer.usual_among(near)}
+        total: Counter[str] = Counter()
+        for by_country in weights.values():
+            total.update(by_country)
+        country, people = max(total.items(), key=lambda item: item[1], default=("", 0.0))
+        if people < WELL_KNOWN or people < UNDISPUTED * total.total():
+            return []
+        name = max(weights, key=lambda name: (weights[name].get(country, 0.0), name))
+        return [replace(self._exactly(name), words=words, corrected=name)]
+
+    def _standing(self, name: str, is_listed: bool) -> dict[str, float]:
+        """Country → people; names that `places.toml` has count as well known ones."""
+        part = self._exactly(name)
+        if part.country:
+            return {part.country: WELL_KNOWN}
+        if part.area:
+            return dict.fromkeys([part.area.today] if part.area.today else part.area.among, WELL_KNOWN)
+        return {code: max(weight, WELL_KNOWN) if is_listed else weight for code, weight in part.weights.items()}
 
     def _weights(self, name: str, readings: Sequence[Reading]) -> dict[str, float]:
         """The town of the table alone, else the largest of each country."""
@@ -123,6 +159,8 @@ class TextReader:
         """ "Milano Italia" → Milano, Italia; "Klingenthal i. Sa." → Klingenthal: the longest beginning that is a place."""
         tokens = words.split()
         for length in range(len(tokens) - 1, 0, -1):
+            if length == 1 and BEGINNINGS.match(tokens[0]):
+                return []
             start, end = self._part(" ".join(tokens[:length])), self._part(" ".join(tokens[length:]))
             is_end_country = bool(end.country or end.area)
             if is_end_country and not start.is_known:
@@ -148,7 +186,7 @@ def _codes(words: str, readings: Sequence[Reading]) -> dict[str, str]:
 
 
 def _clean(words: str) -> str:
-    return " ".join(MARKS.sub(" ", words).split())
+    return " ".join(MARKS.sub(" ", words).split()).strip(" ,;-–—")
 
 
 def _simpler_forms(words: str) -> Iterator[str]:

@@ -5,12 +5,12 @@ The rules, in their order (each answer names its own; `places.toml` has the rule
    ("Breslau, Germany" → Poland).
 2. Else each part of the text says how likely each country is, by people who live in places of that name there; the parts'
    shares are multiplied ("Cremona, Lombardy"). A historical state or region counts for the countries that have a part of it.
-3. A winner with a share under `SURE` is taken only where most places of the same table lie in that country; a table that
-   speaks against a winner who is not `BEYOND_DOUBT` makes it an abstention.
+3. The shares are multiplied by how many of the same table's places lie in each country, where there are enough of them. That
+   may lift a country over `SURE`; where most of the table lies in another of the candidates, it may make a winner who was not
+   `BEYOND_DOUBT` an abstention. A single text has no table; it is left open where the shares are comparable.
 4. Whatever is left is asked of Nominatim, with `geocode="online"`, or is an abstention: no country, and the reason.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -21,20 +21,21 @@ from typing import Literal, get_args
 from study.data.gazetteer import Gazetteer, country_names
 from study.data.geocoding import Answer, Geocoder
 from study.data.location_names import Area, NameTable, fold
+from study.data.location_table import TablePrior
 from study.data.location_text import Part, TextReader
 from study.errors import DataError, nearest
 
 Geocode = Literal["offline", "online"]
 SURE = 0.85  # share of the winner; tuned on tests/unit/data/places_tune_*.csv
 BEYOND_DOUBT = 0.98  # fifty times the others
-LEAN = 0.1  # least share of a country that the table's majority may lift
-MAJORITY = 1 / 3  # share of the table's places …
-MAJORITY_LEAD = 2.0  # … and times the runner-up
-MIN_TABLE = 10  # places: fewer say nothing about a table
+LEAN = 0.1  # least share of a country that the table may lift
+UNSETTLED = 0.9  # a winner that falls below it in a table of which most is another candidate's is none
+BY_TABLE = 0.7  # confidence of one that the table has lifted
 ABSENT = 0.01  # share of a country in which the gazetteer knows no such place: it does not know every village
 ABSENT_REGION = 0.001  # the same for regions and historical states: those are listed in full
 PART_OF_AREA = 0.15  # weight of a country with a part of a historical state, against 1 of the one that it means without a town
 TOWN_NAMED_AS_AREA = 0.05  # the same for towns of its name
+MISSPELT = 0.7  # confidence, against 1 of the name as it is spelt
 BARE_AREA = 0.9  # confidence: most of a historical state, not all of it
 MIN_SUCCESSOR_TOWN = 10_000.0  # people: a village may lack in the gazetteer where the text says that it is
 
@@ -86,7 +87,7 @@ class _Verdict:
 
 
 def locate(texts: Sequence[str], geocode: Geocode, cache_folder: Path) -> list[Location]:
-    """The country of each text, in the order given; the texts are one table, whose majority decides ambiguous names.
+    """The country of each text, in the order given; the texts are one table, whose countries decide ambiguous names.
 
     Args:
         texts: free texts; equal ones are read once.
@@ -121,8 +122,10 @@ class Locator:
     def locate(self, texts: Sequence[str]) -> list[Location]:
         """As the function `locate`, offline."""
         verdicts = {text: self._verdict(text) for text in dict.fromkeys(texts)}
-        majority = _majority(Counter(verdicts[text].iso_code for text in texts))
-        return [self._location(text, _in_table(verdicts[text], majority)) for text in texts]
+        table = TablePrior(verdicts[text].iso_code for text in texts)
+        if table.is_informative:
+            verdicts = {text: _in_table(verdict, table) for text, verdict in verdicts.items()}
+        return [self._location(text, verdicts[text]) for text in texts]
 
     def ask_for_the_rest(self, found: Sequence[Location], geocoder: Geocoder) -> list[Location]:
         """`found`, with the geocoder's answer for each text of which nothing was known offline."""
@@ -148,7 +151,7 @@ class Locator:
         return Location(text, name, verdict.iso_code, verdict.method, round(verdict.confidence, 3), verdict.rule)
 
     def _verdict(self, text: str) -> _Verdict:
-        verdicts = [self._verdict_on(parts) for parts in self._reader.readings(text)]
+        verdicts = [_less_sure(self._verdict_on(parts), parts) for parts in self._reader.readings(text)]
         countries = {verdict.iso_code for verdict in verdicts}
         if len(countries) > 1:
             told = " or ".join(sorted(code or "an unknown country" for code in countries))
@@ -206,6 +209,14 @@ class Locator:
         return _Verdict(country, method, share, rule, shares if len(parts) == 1 else ())
 
 
+def _less_sure(verdict: _Verdict, parts: Sequence[Part]) -> _Verdict:
+    """The verdict, with less confidence where it rests on a name that is misspelt."""
+    changed = [f'"{part.words}" read as "{part.corrected}"' for part in parts if part.corrected]
+    if not changed or not verdict.iso_code:
+        return verdict
+    return replace(verdict, confidence=MISSPELT * verdict.confidence, rule=f"{', '.join(changed)}; {verdict.rule}")
+
+
 def _among(part: Part) -> tuple[str, ...]:
     return part.area.among if part.area else ()
 
@@ -255,30 +266,18 @@ def _is_confirmed(country: str, state: str, code: Part, parts: Sequence[Part]) -
     return any(state in part.city_states if state else country in part.weights for part in others)
 
 
-def _majority(counts: Counter[str]) -> str:
-    """The country of most resolved texts; "" where none leads."""
-    resolved = Counter({country: count for country, count in counts.items() if country})
-    if resolved.total() < MIN_TABLE:
-        return ""
-    (first, most), (_, second) = [*resolved.most_common(2), ("", 0)][:2]
-    return first if most >= MAJORITY * resolved.total() and most >= MAJORITY_LEAD * second else ""
-
-
-def _in_table(verdict: _Verdict, majority: str) -> _Verdict:
-    """The verdict in the light of the table's other texts."""
-    share = dict(verdict.shares).get(majority, 0.0)
-    if not majority or not verdict.shares or majority == verdict.iso_code:
+def _in_table(verdict: _Verdict, table: TablePrior) -> _Verdict:
+    """The verdict in the light of the table's other texts: they may settle an open one, and unsettle one, but never turn it."""
+    if not verdict.shares or verdict.confidence >= BEYOND_DOUBT:
         return verdict
-    if not verdict.iso_code and share >= LEAN:
-        return replace(
-            verdict,
-            iso_code=majority,
-            method=Method.GAZETTEER,
-            confidence=0.7,
-            rule=f"{verdict.rule}; most of the table is {majority}",
-        )
-    if verdict.iso_code and share > 0 and verdict.confidence < BEYOND_DOUBT:
-        rule = f"{verdict.rule}; most of the table is {majority}, which speaks against it"
+    before, (country, share) = dict(verdict.shares), table.update(verdict.shares)[0]
+    needed = BEYOND_DOUBT if verdict.method is Method.AMBIGUOUS else SURE
+    if not verdict.iso_code and share >= needed and before[country] >= LEAN:
+        rule = f"{verdict.rule}; {country} {share:.2f} in this table"
+        return replace(verdict, iso_code=country, method=Method.GAZETTEER, confidence=BY_TABLE, rule=rule)
+    is_contested = table.majority in before and table.majority != verdict.iso_code
+    if verdict.iso_code and is_contested and (country != verdict.iso_code or share < UNSETTLED):
+        rule = f"{verdict.rule}; {country} {share:.2f} in this table, which speaks against it"
         return replace(verdict, iso_code="", method=Method.NONE, rule=rule)
     return verdict
 
