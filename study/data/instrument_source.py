@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 from study.data.images import Photo
-from study.data.instruments import RENDERER_VERSION, InstrumentPhoto, draw, plan_collection
+from study.data.instruments.collection import RENDERER_VERSION, InstrumentPhoto, draw, plan_collection
 from study.data.records import Records, SplitName
 from study.data.views import drop_incomplete_rows
 from study.data_definition import Views

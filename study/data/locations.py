@@ -18,11 +18,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
-from study.data.gazetteer import Gazetteer, country_names
-from study.data.geocoding import Answer, Geocoder
-from study.data.location_names import Area, NameTable, fold
-from study.data.location_table import TablePrior
-from study.data.location_text import Part, TextReader
+from study.data.places.gazetteer import Gazetteer, country_names
+from study.data.places.geocoding import Answer, Geocoder
+from study.data.places.names import Area, NameTable, fold
+from study.data.places.table import TablePrior
+from study.data.places.text import Part, TextReader
 from study.errors import DataError, nearest
 
 Geocode = Literal["offline", "online"]

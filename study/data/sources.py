@@ -10,7 +10,7 @@ from study.data.records import Dropped as Dropped
 from study.data.records import Reason as Reason
 from study.data.records import Records as Records
 from study.data.records import Source as Source
-from study.data.table_source import TableSource as TableSource
+from study.data.tables.source import TableSource as TableSource
 from study.data.torchvision_source import TorchvisionSource as TorchvisionSource
 from study.definition import StudyDefinition
 from study.settings import settings_from

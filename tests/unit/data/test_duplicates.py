@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance
 from study.data import duplicates
 from study.data.duplicates import DuplicateSet, correlation, find_duplicates, find_sets, sign, signature_of
 from study.data.images import decode, fit_to_square
-from study.data.instruments import draw, plan_collection
+from study.data.instruments.collection import draw, plan_collection
 from study.errors import DataError
 
 SIZE_PX = 160

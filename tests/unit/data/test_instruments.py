@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from study.data.instrument_anatomy import anatomy_of
-from study.data.instrument_drawing import Placement, silhouette
-from study.data.instruments import InstrumentPhoto, draw, plan_collection
+from study.data.instruments.anatomy import anatomy_of
+from study.data.instruments.collection import InstrumentPhoto, draw, plan_collection
+from study.data.instruments.drawing import Placement, silhouette
 from study.errors import DataError
 
 DIGEST_OF_FOUR = """
 import hashlib
-from study.data.instruments import draw, plan_collection
+from study.data.instruments.collection import draw, plan_collection
 pixels = b"".join(draw(photo, 64).tobytes() for photo in plan_collection(4, seed=3))
 print(hashlib.sha256(pixels).hexdigest())
 """

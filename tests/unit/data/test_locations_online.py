@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from study.data.geocoding import ANSWERS_FILE, Endpoint, Geocoder
 from study.data.locations import Location, Locator, Method
+from study.data.places.geocoding import ANSWERS_FILE, Endpoint, Geocoder
 
 KNOWN = {"Wernitzmuehl": [("de", 0.4)], "Twinvillage": [("fr", 0.4), ("be", 0.3)], "Onceandaround": [("it", 0.5), ("us", 0.1)]}
 

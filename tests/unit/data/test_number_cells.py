@@ -1,6 +1,6 @@
 import pytest
 
-from study.data.number_cells import parse_number
+from study.data.tables.numbers import parse_number
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from study.data.images import decode
 from study.data.records import Reason
 from study.data.sources import open_source
-from study.data.table_cells import PhotoCell, joined_groups
-from study.data.table_source import TableSource
+from study.data.tables.cells import PhotoCell, joined_groups
+from study.data.tables.source import TableSource
 from study.data.views import drop_incomplete_rows, view_names
 from study.data_definition import DataDefinition, Geocode
 from study.definition import StudyDefinition

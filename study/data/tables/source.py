@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from study.data.embedded_photos import EmbeddedPhotos
 from study.data.photo_files import PhotoFiles
 from study.data.records import Records, SplitName
-from study.data.table_cells import PhotoCell, joined_groups, photo_cells, with_targets, without_repetitions
-from study.data.table_file import Table, read_table
-from study.data.table_targets import Locate, RowPlace, Target, class_targets, country_targets, number_targets
+from study.data.tables.cells import PhotoCell, joined_groups, photo_cells, with_targets, without_repetitions
+from study.data.tables.embedded_photos import EmbeddedPhotos
+from study.data.tables.file import Table, read_table
+from study.data.tables.targets import Locate, RowPlace, Target, class_targets, country_targets, number_targets
 from study.data.views import drop_incomplete_rows, view_names
 from study.data_definition import DataDefinition
 from study.errors import DataError

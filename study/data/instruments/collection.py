@@ -5,8 +5,8 @@ scraped from dealers' pages: several photos an instrument, six in seven a violin
 They make a study run anywhere, and fail where it should fail; how a recipe does on them says nothing about real instruments.
 `view` is easy to tell, `type` takes training, `country` is hard. Photos fill their frames, so only proportions tell a type.
 
-The plan is here; what an instrument looks like is in `instrument_anatomy`, its curves in `instrument_shapes`, wood and fittings
-in `instrument_drawing`, and the photographer's part in `instrument_scene`.
+The plan is here; what an instrument looks like is in `anatomy`, its curves in `shapes`, wood and fittings
+in `drawing`, and the photographer's part in `scene`.
 """
 
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ from itertools import count, islice
 import numpy as np
 from PIL import Image
 
-from study.data.instrument_anatomy import Country, InstrumentType, anatomy_of
-from study.data.instrument_drawing import View
-from study.data.instrument_scene import photograph, scene_of
+from study.data.instruments.anatomy import Country, InstrumentType, anatomy_of
+from study.data.instruments.drawing import View
+from study.data.instruments.scene import photograph, scene_of
 from study.errors import DataError
 
 # Part of the collection's digest: raise it with any change to a pixel or to the plan, and packed images are made anew.

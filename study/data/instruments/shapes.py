@@ -7,7 +7,7 @@ bottom at y = 1; neck and head are at negative y. Right halves are mirrored wher
 import numpy as np
 from numpy.typing import NDArray
 
-from study.data.instrument_anatomy import Anatomy
+from study.data.instruments.anatomy import Anatomy
 
 Points = NDArray[np.float64]
 Point = tuple[float, float]

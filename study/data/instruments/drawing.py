@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from study.data import instrument_shapes as shapes
-from study.data.instrument_anatomy import Anatomy
-from study.data.instrument_shapes import Point, Points
+from study.data.instruments import shapes as shapes
+from study.data.instruments.anatomy import Anatomy
+from study.data.instruments.shapes import Point, Points
 
 View = Literal["front", "back"]
 Color = tuple[int, int, int]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from study.data.number_cells import parse_number
 from study.data.records import Reason
-from study.data.table_file import Table
+from study.data.tables.file import Table
+from study.data.tables.numbers import parse_number
 from study.data_definition import Geocode, PlacesDefinition
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter
 
-from study.data.instrument_anatomy import Anatomy
-from study.data.instrument_drawing import COARSE, Placement, Plane, View, paint_instrument, silhouette
+from study.data.instruments.anatomy import Anatomy
+from study.data.instruments.drawing import COARSE, Placement, Plane, View, paint_instrument, silhouette
 
 # Pillow's polygons have hard edges, so a photo is drawn larger, then averaged; 256 px are the least that strings and pegs need.
 _SUPERSAMPLING = 2

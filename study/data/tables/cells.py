@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from study.data.records import Dropped, Reason
-from study.data.table_file import Table
-from study.data.table_targets import Fault, Target
+from study.data.tables.file import Table
+from study.data.tables.targets import Fault, Target
 
 # One photo may be in a thousand rows, and each of them is reported.
 MOST_EXAMPLES = 3

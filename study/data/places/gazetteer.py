@@ -22,7 +22,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from study.data.location_names import fold, spellings
+from study.data.places.names import fold, spellings
 
 INDEX_VERSION = 2  # a change of what is written below, or of `fold`, needs a new index
 MIN_CITY_POPULATION = 1000  # cities500 has a third more places and finds no maker's town that cities1000 lacks

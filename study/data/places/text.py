@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from study.data.gazetteer import Gazetteer, Kind, Reading
-from study.data.location_names import Area, NameTable, fold
-from study.data.location_spelling import neighbours
+from study.data.places.gazetteer import Gazetteer, Kind, Reading
+from study.data.places.names import Area, NameTable, fold
+from study.data.places.spelling import neighbours
 
 SEPARATORS = re.compile(r"[,;:()\[\]|\n\t]|\s[-–—]\s")
 NEIGHBOURS = re.compile(
