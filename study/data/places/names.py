@@ -104,7 +104,7 @@ class NameTable:
 
     @cached_property
     def _table(self) -> dict[str, Any]:
-        return tomllib.loads(files("study.data").joinpath("places.toml").read_text(encoding="utf-8"))
+        return tomllib.loads(files("study.data.places").joinpath("places.toml").read_text(encoding="utf-8"))
 
     def _areas(self) -> list[tuple[Area, list[str]]]:
         return [
