@@ -16,9 +16,9 @@ SHIPPED = sorted((PROJECT / "search_spaces").rglob("*.toml"))
 
 
 def test_the_readmes_definition_is_a_definition() -> None:
-    [text] = re.findall(r"```toml\n(.*?)```", README, flags=re.DOTALL)
-    definition = parse_definition(text, PROJECT / "pets.toml")
-    assert definition.num_trials == 48
+    whole, data = re.findall(r"```toml\n(.*?)```", README, flags=re.DOTALL)
+    assert parse_definition(whole, PROJECT / "pets.toml").num_trials == 48
+    assert parse_definition(f'name = "table"\n{data}', PROJECT / "table.toml").data.split.folds == 5
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
