@@ -140,7 +140,7 @@ class RayExecutor:
             raise scheduler.error
 
     def _task_of(self, trial: TrialProgress) -> TrialTask:
-        return self.prepared.task_of(trial, num_threads=self.placement.cpus)
+        return self.prepared.task_of(trial, num_threads=self.placement.cpus, uses_gpu=self.placement.gpus > 0)
 
 
 @contextmanager

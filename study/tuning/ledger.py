@@ -76,14 +76,18 @@ class Ledger:
         """Numbers of the trials that began and have not ended."""
         return tuple(self._open)
 
-    def begin(self) -> TrialProgress | None:
-        """The next trial with its MLflow run, or None when there is none to begin."""
+    def begin(self, tags: Mapping[str, str] | None = None) -> TrialProgress | None:
+        """The next trial with its MLflow run, or None when there is none to begin.
+
+        Args:
+            tags: of a new run, beside the ledger's own.
+        """
         if self.is_interrupted:
             return None
         proposal = self._advisor.ask()
         if proposal is None:
             return None
-        run_id, recorded_epoch = self._run_of(proposal)
+        run_id, recorded_epoch = self._run_of(proposal, tags or {})
         trial = TrialProgress(
             proposal.number, proposal.config, proposal.searched, run_id, time.monotonic(), recorded_epoch=recorded_epoch
         )
@@ -132,13 +136,12 @@ class Ledger:
         for number in self.open_trials:
             self.finish(number)
 
-    def _run_of(self, proposal: Proposal) -> tuple[str, int]:
+    def _run_of(self, proposal: Proposal, tags: Mapping[str, str]) -> tuple[str, int]:
         """The proposal's MLflow run and the last epoch recorded there."""
         if proposal.run_id is not None:
             self._tracker.reopen(proposal.run_id)
             history = self._tracker.history(proposal.run_id, "val_loss")
             return proposal.run_id, history[-1][0] if history else 0
-        tags = {"study.trial_number": str(proposal.number)}
         run_id = self._tracker.begin_trial(self._parent_run_id, proposal.number, proposal.config, tags)
         self._advisor.attach_run(proposal.number, run_id)
         return run_id, 0

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
-
 from study.tuning.ledger import Ledger
 from study.tuning.preparation import PreparedStudy
 from study.tuning.worker import TrialSession
@@ -18,12 +16,12 @@ class InProcessExecutor:
 
     def run(self, ledger: Ledger) -> None:
         """Runs trials until the ledger has none left or is interrupted (Ctrl-C)."""
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
             while (trial := ledger.begin()) is not None:
                 # As many threads as on a cluster: the sum of floats depends on how many add them up.
-                task = self.prepared.task_of(trial, num_threads=self.prepared.definition.resources.cpus)
-                _run_one(ledger, trial.number, TrialSession(task, self.prepared.data, device))
+                resources = self.prepared.definition.resources
+                task = self.prepared.task_of(trial, num_threads=resources.cpus, uses_gpu=resources.gpus > 0)
+                _run_one(ledger, trial.number, TrialSession(task, self.prepared.data))
         except KeyboardInterrupt:
             ledger.interrupt_open()
 

@@ -32,7 +32,7 @@ class PreparedStudy:
         """The weights that a trial of this recipe starts from."""
         return self.weights[config.backbone, config.weights]
 
-    def task_of(self, trial: TrialProgress, num_threads: int) -> TrialTask:
+    def task_of(self, trial: TrialProgress, num_threads: int, *, uses_gpu: bool) -> TrialTask:
         """What a worker needs to run the trial."""
         return TrialTask(
             number=trial.number,
@@ -45,6 +45,7 @@ class PreparedStudy:
             output_folder=str(self.settings.study_folder(self.definition.name)),
             tracking_uri=self.settings.tracking_uri,
             num_threads=num_threads,
+            uses_gpu=uses_gpu,
         )
 
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -35,7 +34,7 @@ class LedgerSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The next trial as a Ray config, or Ray's word that there is none."""
-        trial = self._ledger.begin()
+        trial = self._ledger.begin({"study.ray_trial_id": trial_id})
         if trial is None:
             return Searcher.FINISHED  # type: ignore[return-value]  # a string, against Ray's own annotation
         return {"number": trial.number, "task": self._task_of(trial).model_dump_json()}
@@ -131,8 +130,7 @@ class StudyTrainable(tune.Trainable):
         task = TrialTask.model_validate_json(new_config["task"])
         if task.data_folder not in self._data:
             self._data = {task.data_folder: open_data(Path(task.data_folder))}
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._session = TrialSession(task, self._data[task.data_folder], device)
+        self._session = TrialSession(task, self._data[task.data_folder])
         return True
 
     def step(self) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class TrialTask(Plain):
         activations_folder: where frozen prefixes are shared between trials.
         output_folder: where a trial that completes leaves its best weights.
         num_threads: CPU threads for the tensors; one trial must not take its neighbours' cores.
+        uses_gpu: whether the trial was given (a share of) a GPU; without, it leaves alone what it may see.
     """
 
     number: int
@@ -41,6 +42,12 @@ class TrialTask(Plain):
     output_folder: str
     tracking_uri: str
     num_threads: int
+    uses_gpu: bool
+
+    @property
+    def device(self) -> torch.device:
+        """Where the trial runs."""
+        return torch.device("cuda" if self.uses_gpu and torch.cuda.is_available() else "cpu")
 
 
 class StepReport(Plain):
@@ -60,9 +67,9 @@ class StepReport(Plain):
 class TrialSession:
     """A running trial, an epoch a step; whatever goes wrong in it becomes its recorded failure."""
 
-    def __init__(self, task: TrialTask, data: StudyData, device: torch.device) -> None:
+    def __init__(self, task: TrialTask, data: StudyData) -> None:
         self._task = task
-        self._measurements = run_trial(task, data, device)
+        self._measurements = run_trial(task, data)
         self._undelivered: list[Measurement] = []
         self._delivered_s = time.monotonic()
 
@@ -97,7 +104,7 @@ class TrialSession:
         return True
 
 
-def run_trial(task: TrialTask, data: StudyData, device: torch.device) -> Generator[Measurement]:
+def run_trial(task: TrialTask, data: StudyData) -> Generator[Measurement]:
     """Trains as the task says; yields a measurement an epoch. Pruning is a caller that stops asking.
 
     The weights of the best epoch are on disk before the last measurement is yielded (`trained_weights`).
@@ -116,7 +123,7 @@ def run_trial(task: TrialTask, data: StudyData, device: torch.device) -> Generat
         data,
         task.config,
         seed=task.config.seed,
-        device=device,
+        device=task.device,
         activations_folder=Path(task.activations_folder),
         weights_digest=task.weights.digest,
     )

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import Result
@@ -17,12 +18,17 @@ from .conftest import TINY, Workplace
 Invoke = Callable[..., Result]
 
 
+def noise(seed: int) -> Image.Image:
+    """A photo that looks like no other: flat ones would be duplicates."""
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (60, 40, 3), dtype=np.uint8))
+
+
 def photos(root: Path, counts: dict[str, int]) -> Path:
     """A folder of small photos; `counts` by sub-folder."""
     for folder, count in counts.items():
         (root / folder).mkdir(parents=True)
         for index in range(count):
-            Image.new("RGB", (40, 60), (index * 20 % 256, 80, len(folder) * 9 % 256)).save(root / folder / f"{index}.png")
+            noise(seed=1000 * len(folder) + index).save(root / folder / f"{index}.png")
     return root
 
 
@@ -141,6 +147,16 @@ def test_a_name_that_is_used(invoke: Invoke, workplace: Workplace) -> None:
     assert "study resume tiny" in result.stderr
     assert workplace.stores() == before
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_study_is_not_resumed_on_other_photos(invoke: Invoke, workplace: Workplace, tmp_path: Path) -> None:
+    root = photos(tmp_path / "photos", {"cat": 8, "dog": 8})
+    text = on_folder(root).replace("trials = 6", "trials = 1").replace("epochs = 3", "epochs = 1")
+    assert invoke(["run", workplace.write(text), "--in-process"]).exit_code == 0
+    noise(seed=7).save(root / "cat" / "new.png")
+    result = invoke(["resume", "tiny", "--in-process"])
+    assert result.exit_code == 2
+    assert "a resumed study needs the photos that it began with" in result.stderr
 
 
 @pytest.mark.parametrize(

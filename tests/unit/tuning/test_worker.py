@@ -46,6 +46,7 @@ def task(data: StudyData, folder: Path, **changes: object) -> TrialTask:
         output_folder=str(folder / "output"),
         tracking_uri=f"sqlite:///{folder}/mlflow.db",
         num_threads=1,
+        uses_gpu=False,
     )
 
 
@@ -56,7 +57,7 @@ def test_a_task_survives_the_way_to_another_process(data: StudyData, tmp_path: P
 
 def test_the_rebuilt_model_repeats_the_best_epoch(data: StudyData, tmp_path: Path) -> None:
     sent = task(data, tmp_path)
-    values = [measured.metrics["val_balanced_accuracy"] for measured in run_trial(sent, data, CPU)]
+    values = [measured.metrics["val_balanced_accuracy"] for measured in run_trial(sent, data)]
     model = rebuild_trained(sent.config, data.num_classes, RANDOM, weights_file(tmp_path / "output", 7))
     again = evaluate(model, data, data.splits.val, normalization="imagenet", device=CPU)
     assert again.metrics["balanced_accuracy"] == max(values)
@@ -72,14 +73,14 @@ def test_weights_of_frozen_stages_are_not_saved_again(data: StudyData, tmp_path:
 
 
 def test_a_session_reports_each_epoch_and_says_which_is_the_last(data: StudyData, tmp_path: Path) -> None:
-    session = TrialSession(task(data, tmp_path), data, CPU)
+    session = TrialSession(task(data, tmp_path), data)
     reports = [session.step(), session.step()]
     assert [report.measurement and report.measurement.epoch for report in reports] == [1, 2]
     assert [report.is_last for report in reports] == [False, True]
 
 
 def test_a_pruned_trial_leaves_no_weights(data: StudyData, tmp_path: Path) -> None:
-    session = TrialSession(task(data, tmp_path), data, CPU)
+    session = TrialSession(task(data, tmp_path), data)
     session.step()
     session.close()
     assert not weights_file(tmp_path / "output", 7).exists()
@@ -87,7 +88,7 @@ def test_a_pruned_trial_leaves_no_weights(data: StudyData, tmp_path: Path) -> No
 
 def test_a_failure_is_reported_with_its_cause_and_traceback(data: StudyData, tmp_path: Path) -> None:
     optimizer = OptimizerConfig(name="sgd", lr=1e38)
-    session = TrialSession(task(data, tmp_path, freeze_depth=1.0, optimizer=optimizer), data, CPU)
+    session = TrialSession(task(data, tmp_path, freeze_depth=1.0, optimizer=optimizer), data)
     report = session.step()
     assert report.is_last
     assert report.failure is not None
