@@ -13,7 +13,7 @@ def test_params_are_every_key_of_the_recipe_by_its_dotted_name() -> None:
     params = params_of(TrialConfig(seed=3))
     assert set(params) == {
         "backbone", "weights", "head", "normalization", "imbalance", "freeze_depth", "optimizer.name", "optimizer.lr",
-        "optimizer.momentum", "optimizer.weight_decay", "epochs", "batch_size", "seed",
+        "optimizer.momentum", "optimizer.weight_decay", "epochs", "fold", "batch_size", "seed",
     }  # fmt: skip
     assert params["optimizer.lr"] == "0.001"
 
