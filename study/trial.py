@@ -9,7 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 Head = Literal["replace", "append"]
 Normalization = Literal["imagenet", "global", "local"]
 Imbalance = Literal["none", "weighted_loss", "balanced_subset", "weighted_sampling"]
-OptimizerName = Literal["sgd", "adam"]
+OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop"]
+ScheduleName = Literal["constant", "cosine", "step", "plateau"]
+Mixing = Literal["none", "mixup", "cutmix"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+CachePrecision = Literal["auto", "float32", "float16", "off"]
 
 
 class TrialState(StrEnum):
@@ -29,12 +33,65 @@ class Plain(BaseModel):
 
 
 class OptimizerConfig(Plain):
-    """How the trainable parameters are updated."""
+    """How the trainable parameters are updated. Weight decay spares biases and the parameters of norms."""
 
     name: OptimizerName = "adam"
-    lr: float = Field(default=1e-3, gt=0, description="learning rate")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd only")
-    weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty, as torch.optim applies it")
+    lr: float = Field(default=1e-3, gt=0, description="learning rate of the head")
+    backbone_lr_ratio: float = Field(default=1.0, gt=0, description="learning rate of the backbone, as a share of `lr`")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd and rmsprop only")
+    nesterov: bool = Field(default=False, description="sgd only")
+    weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty, as torch.optim applies it; decoupled for adamw")
+    gradient_clip: float | None = Field(default=None, gt=0, description="largest L2 norm of all gradients together")
+
+
+class ScheduleConfig(Plain):
+    """How the learning rates change over the epochs."""
+
+    name: ScheduleName = "constant"
+    warmup_epochs: int = Field(default=0, ge=0, description="epochs in which it rises to its full height, step by step")
+    step_epochs: int = Field(default=10, ge=1, description="step only: epochs between two drops")
+    factor: float = Field(default=0.1, gt=0, lt=1, description="step and plateau only: what a drop multiplies by")
+    patience: int = Field(default=3, ge=1, description="plateau only: epochs without a better val_loss before a drop")
+
+
+class AugmentationConfig(Plain):
+    """What is done to each training photo, drawn anew for every photo and epoch. 0 is off.
+
+    Stages in front of which a photo changes at random cannot be computed once: any of these but `flip` switches the
+    activation cache off.
+    """
+
+    flip: float = Field(default=0.0, ge=0, le=1, description="probability of a mirrored photo")
+    crop: float = Field(default=0.0, ge=0, lt=1, description="largest share of the side that is cut away; the rest is enlarged")
+    rotation: float = Field(default=0.0, ge=0, le=180, description="largest angle, degrees, either way")
+    color_jitter: float = Field(default=0.0, ge=0, lt=1, description="largest change of brightness, contrast and saturation")
+    cutout: float = Field(default=0.0, ge=0, lt=1, description="side of the square that is blanked, as a share of the photo's")
+    mixing: Mixing = Field(default="none", description="blend two photos: as a whole | a box of one in the other")
+    mixing_alpha: float = Field(default=0.4, gt=0, description="of the Beta distribution that shares are drawn from")
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a training photo is ever changed."""
+        return self.flip > 0 or self.changes_pixels
+
+    @property
+    def changes_pixels(self) -> bool:
+        """Whether it is changed by more than a mirror, which has two outcomes that can both be computed once."""
+        return any((self.crop, self.rotation, self.color_jitter, self.cutout)) or self.mixing != "none"
+
+
+class ComputeConfig(Plain):
+    """How the arithmetic is carried out; beside rounding, none of these is meant to change a result."""
+
+    precision: Precision = Field(default="auto", description="auto: bfloat16 on GPUs that have it, else float32")
+    channels_last: bool = Field(default=True, description="memory layout of images and convolutions")
+    compile: bool = Field(default=False, description="torch.compile: minutes of warm-up, for long trainings on a GPU")
+    activation_cache: CachePrecision = Field(
+        default="auto", description="frozen stages' output; auto: float32 for pooled features, float16 for feature maps"
+    )
+    micro_batch: int | None = Field(
+        default=None, ge=1, description="photos at once; gradients add up to batch_size. Halved when memory runs out"
+    )
 
 
 class TrialConfig(Plain):
@@ -43,13 +100,14 @@ class TrialConfig(Plain):
     The dotted names of these fields (`optimizer.lr`) are the keys of a search space and of a run's params in MLflow.
     """
 
-    backbone: str = Field(default="resnet18", description="a torchvision classifier's name")
+    backbone: str = Field(default="resnet18", description="a torchvision classifier's name, or timm/NAME")
     weights: str = Field(
         default="imagenet",
         min_length=1,
         description="imagenet | none | if_available | path to .safetensors or .pth",
     )
     head: Head = Field(default="replace", description="replace the last layer | keep it and append one")
+    dropout: float | None = Field(default=None, ge=0, lt=1, description="before the new layer; default: the backbone's own")
     normalization: Normalization = Field(
         default="imagenet", description="ImageNet's statistics | this training split's | each image's own"
     )
@@ -58,12 +116,20 @@ class TrialConfig(Plain):
         default=1.0, description="share of the backbone's stages, from the input, kept frozen"
     )
     optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of each label spread over all classes")
+    ema_decay: float | None = Field(
+        default=None, gt=0, lt=1, description="measure and keep a running mean of the weights, with this decay a step"
+    )
     epochs: int = Field(default=10, ge=1)
+    patience: int | None = Field(default=None, ge=1, description="stop after this many epochs without a better objective")
     fold: int = Field(default=0, ge=0, description="which of the data's folds is trained and validated on")
-    batch_size: int = Field(default=64, ge=1, description="images a step")
+    batch_size: int = Field(default=64, ge=1, description="examples a step")
     seed: int | None = Field(
         default=None, ge=0, lt=2**31, description="None: derived from the study's seed and the trial's number"
     )
+    compute: ComputeConfig = ComputeConfig()
 
 
 class ConfusionMatrix(Plain):
@@ -77,16 +143,17 @@ class Measurement(Plain):
 
     Attributes:
         epoch: 1-based.
-        metrics: by their fixed names: `train_loss`, `val_loss`, `val_accuracy`, `val_balanced_accuracy`, `val_macro_f1`,
-            `val_recall.<class>` (shares in [0, 1]) and `train_images_per_s`.
-        confusion: of the validation split.
+        metrics: by the fixed names that README.md lists (`train_loss`, `val_balanced_accuracy`, `val_recall.<class>` …).
+        confusion: of the validation split; None where the target is a number.
         timestamp_ms: when it was taken, milliseconds since 1970: written once, so that a repeated delivery is the same record.
+        is_last: the training ends here, after all its epochs or because `patience` is at its end.
     """
 
     epoch: int = Field(ge=1)
     metrics: Mapping[str, float]
-    confusion: ConfusionMatrix
+    confusion: ConfusionMatrix | None = None
     timestamp_ms: int
+    is_last: bool = False
 
 
 class Failure(Plain):

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from study.data.dataset import StudyData
+from study.data.study_data import StudyData
 
 WIDTH_PX = 1600
 CELL_PX = 128  # a photo's square, frame included

@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from study.data.dataset import summarize
+from study.data.study_data import summarize
 from study.models.weights import ResolvedWeights
 from study.printing.console import Result, make_console
 from study.tuning.preparation import PreparedStudy

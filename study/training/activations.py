@@ -19,7 +19,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from study.data.dataset import StudyData
+from study.data.study_data import StudyData
 from study.models.weights import RANDOM_DIGEST
 from study.training.batches import ImageInputs, Indices, Inputs
 from study.trial import TrialConfig

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from study.data.dataset import StudyData
+from study.data.study_data import StudyData
 from study.models.classifier import Classifier
 from study.models.normalization import make_normalizer
 from study.training.batches import ImageInputs, Indices, Inputs

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from study.data.dataset import StudyData
+from study.data.study_data import StudyData
 from study.errors import NonFiniteLossError, TrialError
 from study.models.classifier import Classifier
 from study.models.normalization import make_normalizer

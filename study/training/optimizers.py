@@ -15,3 +15,7 @@ def make_optimizer(model: Classifier, config: OptimizerConfig) -> Optimizer:
             return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
         case "adam":
             return torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay)
+        case "adamw":
+            return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
+        case "rmsprop":
+            return torch.optim.RMSprop(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.data.contact_sheet import save_contact_sheet
-from study.data.dataset import StudyData, count_by_class, prepare_data
+from study.data.dataset import prepare_data
+from study.data.study_data import StudyData, count_by_class
 from study.definition import StudyDefinition
 from study.settings import Settings
 from study.tracking.figures import save_class_balance

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from study.data.dataset import StudyData, prepare_data
+from study.data.dataset import prepare_data
 from study.data.sources import open_source
+from study.data.study_data import StudyData
 from study.definition import StudyDefinition
 from study.errors import DefinitionError
 from study.models.backbones import check_backbone

@@ -14,7 +14,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from study.data.dataset import StudyData, open_data
+from study.data.study_data import StudyData, open_data
 from study.errors import StudyError
 from study.trial import Failure
 from study.tuning.ledger import Ledger, TrialProgress

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 import study
-from study.data.dataset import StudyData
+from study.data.study_data import StudyData
 from study.definition import Metric, Objective
 from study.errors import ModelError
 from study.models.classifier import Classifier

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from study.data.dataset import StudyData
+from study.data.study_data import StudyData
 from study.definition import Objective
 from study.errors import TrackingError
 from study.models.classifier import Classifier, build_classifier

@@ -15,11 +15,11 @@ from study.data.contact_sheet import (
     draw_contact_sheet,
     save_contact_sheet,
 )
-from study.data.dataset import StudyData
 from study.data.folds import Fold
 from study.data.report import DataReport, Omission, by_reason
 from study.data.splits import Splits
 from study.data.statistics import channel_statistics
+from study.data.study_data import StudyData
 
 
 def data_of(num_of: dict[str, int], report: DataReport | None = None) -> StudyData:

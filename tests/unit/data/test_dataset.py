@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from study.data.dataset import open_data, prepare_data, summarize
+from study.data.dataset import prepare_data
 from study.data.statistics import channel_statistics
+from study.data.study_data import open_data, summarize
 from study.definition import StudyDefinition
 from study.errors import DataError
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from study.data.dataset import StudyData
 from study.data.folds import Fold
 from study.data.report import DataReport
 from study.data.splits import Splits
 from study.data.statistics import channel_statistics
+from study.data.study_data import StudyData
 
 SIZE_PX = 32
 NUM_TRAIN = (24, 12, 6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from study.data.dataset import StudyData
+from study.data.study_data import StudyData
 from study.models.classifier import build_classifier
 from study.models.normalization import make_normalizer
 from study.models.weights import RANDOM_DIGEST, ResolvedWeights

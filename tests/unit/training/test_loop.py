@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from study.data.dataset import StudyData
+from study.data.study_data import StudyData
 from study.errors import NonFiniteLossError, TrialError
 from study.models.classifier import Classifier, build_classifier
 from study.models.normalization import make_normalizer

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from study.data.dataset import StudyData, prepare_data
+from study.data.dataset import prepare_data
+from study.data.study_data import StudyData
 from study.definition import Objective, parse_definition
 from study.models.weights import ResolvedWeights
 from study.training.evaluation import evaluate
