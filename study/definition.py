@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tomllib
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -11,13 +12,23 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from study.data_definition import DataDefinition as DataDefinition
 from study.data_definition import SplitDefinition as SplitDefinition
+from study.data_definition import Task
 from study.errors import DefinitionError
 from study.space import Range, SearchSpace, parse_space
 from study.trial import Plain, TrialConfig, flatten
 from study.validation import explain
 
-Metric = Literal["balanced_accuracy", "accuracy", "macro_f1", "loss"]
+Metric = Literal["balanced_accuracy", "accuracy", "macro_f1", "loss", "top5_accuracy", "calibration_error", "mae", "r2"]
 Direction = Literal["maximize", "minimize"]
+# What can be improved of each task; the first is the default.
+METRICS_OF: Mapping[Task, tuple[Metric, ...]] = {
+    "class": ("balanced_accuracy", "accuracy", "macro_f1", "loss", "top5_accuracy", "calibration_error"),
+    "number": ("mae", "r2", "loss"),
+}
+MINIMIZED: tuple[Metric, ...] = ("loss", "calibration_error", "mae")
+MIN_TOP5_CLASSES = 6  # with 5 or fewer, every answer is among the 5 most probable
+# Keys of a trial that change what is learnt of classes, with the value that leaves it alone.
+CLASS_KEYS: Mapping[str, Any] = {"imbalance": "none", "label_smoothing": 0.0}
 DEFAULT_TRIALS = 20  # twice the random start of TPE, so that half of them are informed
 MAX_GRID = 100_000  # past this, a grid is a slip: at one second a trial it runs for a day
 
@@ -25,20 +36,20 @@ MAX_GRID = 100_000  # past this, a grid is a slip: at one second a trial it runs
 class Objective(Plain):
     """What the search improves, measured on the validation split."""
 
-    metric: Metric = "balanced_accuracy"
-    direction: Direction | None = Field(default=None, description="default: minimize a loss, maximize everything else")
+    metric: Metric = Field(default="balanced_accuracy", description="default: mae where the target is a number")
+    direction: Direction | None = Field(default=None, description="default: the only one that makes sense for the metric")
 
     @model_validator(mode="after")
     def _fits_the_metric(self) -> Self:
-        natural: Direction = "minimize" if self.metric == "loss" else "maximize"
+        natural: Direction = "maximize" if self.is_maximized else "minimize"
         if self.direction not in (None, natural):
-            raise ValueError(f"{self.metric} is better {'lower' if natural == 'minimize' else 'higher'}. Use {natural!r}")
+            raise ValueError(f"{self.metric} is better {'higher' if self.is_maximized else 'lower'}. Use {natural!r}")
         return self
 
     @property
     def is_maximized(self) -> bool:
         """Whether higher is better."""
-        return self.metric != "loss"
+        return self.metric not in MINIMIZED
 
     def is_better(self, value: float, other: float) -> bool:
         """Whether `value` beats `other`."""
@@ -48,6 +59,18 @@ class Objective(Plain):
     def key(self) -> str:
         """The metric's name in a `Measurement` and in MLflow."""
         return f"val_{self.metric}"
+
+    def check_classes(self, num_classes: int) -> None:
+        """Returns if the metric says something about so many classes (0 where the target is a number).
+
+        Raises:
+            DefinitionError: for top5_accuracy, if every answer would be right.
+        """
+        if self.metric == "top5_accuracy" and num_classes < MIN_TOP5_CLASSES:
+            raise DefinitionError(
+                f"`objective.metric` = 'top5_accuracy' needs {MIN_TOP5_CLASSES} classes or more, but [data] has {num_classes}. "
+                f"Use accuracy."
+            )
 
 
 class PrunerDefinition(Plain):
@@ -166,12 +189,47 @@ def parse_definition(text: str, file: Path, shown_as: str | None = None) -> Stud
     if not isinstance(raw_space, dict):
         raise DefinitionError(f"`space` must be a table, but is {raw_space!r} in {where}. Write [space].")
     table["space"] = parse_space(raw_space, fixed, where)
+    table["objective"] = _with_default_metric(table)
     try:
         definition = StudyDefinition.model_validate(table | {"trial": fixed, "file": file, "text": text})
     except ValidationError as error:
         raise explain(error, StudyDefinition, where) from None
+    _check_metric(definition, where)
+    _check_class_keys(definition, where)
     _check_grid(definition, where)
     return definition
+
+
+def _with_default_metric(table: Mapping[str, Any]) -> Any:
+    """`[objective]`, unchecked, with the metric that a target of numbers has by default."""
+    objective, data = table.get("objective", {}), table.get("data")
+    is_number = isinstance(data, dict) and data.get("task") == "number"
+    return {"metric": METRICS_OF["number"][0]} | objective if is_number and isinstance(objective, dict) else objective
+
+
+def _check_metric(definition: StudyDefinition, where: str) -> None:
+    task, metric = definition.data.task, definition.objective.metric
+    metrics = METRICS_OF[task]
+    if metric not in metrics:
+        raise DefinitionError(
+            f"`objective.metric` must be one of {', '.join(metrics)} where [data] has task = {task!r}, but is {metric!r} in "
+            f"{where}. Use {metrics[0]}."
+        )
+
+
+def _check_class_keys(definition: StudyDefinition, where: str) -> None:
+    if definition.data.task == "class":
+        return
+    for key, neutral in CLASS_KEYS.items():
+        searched = definition.space.parameters.get(key)
+        asked = [("[trial]", definition.fixed_values[key])]
+        asked += [("[space]", value) for value in searched.examples()] if searched else []
+        for table, value in asked:
+            if value != neutral:
+                raise DefinitionError(
+                    f"`{key}` is for classes only, but is {value!r} in {where} {table} where [data] has task = 'number'. "
+                    f"Remove it."
+                )
 
 
 def _check_grid(definition: StudyDefinition, where: str) -> None:

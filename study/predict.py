@@ -1,28 +1,35 @@
-"""Using the winner: a registered or pulled model that tells the class of photos."""
+"""Using the winner: a registered or pulled model that tells the class of photos, or a number."""
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+import numpy.typing as npt
+
 from study.data.images import Photo
-from study.errors import RegistryError
+from study.errors import DataError, RegistryError
 from study.models.exported import ExportedModel, load_exported
 from study.tracking.registry import download_model
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one photo.
+    """What the model says of one example: a photo, or the photos of its views.
 
     Attributes:
-        name: the photo's path, or its place in the request.
-        probabilities: by class; they sum to 1.
+        name: the photo's path, or its place in the request; of several views, all of them.
+        probabilities: by class; they sum to 1. Empty where the model gives a number.
+        value: the number, in the target's unit; None where the model tells classes.
+        images: by view, where an example has several.
     """
 
     name: str
-    probabilities: dict[str, float]
+    probabilities: dict[str, float] = field(default_factory=dict)
+    value: float | None = None
+    images: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def best_class(self) -> str:
@@ -35,9 +42,12 @@ class Prediction:
         return self.probabilities[self.best_class]
 
     def as_dict(self) -> dict[str, object]:
-        """As JSON has it."""
+        """As JSON has it: `image` (and `images` by view, where there are several), then `value`, or the classes."""
+        named: dict[str, object] = {"image": self.name, **({"images": dict(self.images)} if self.images else {})}
+        if self.value is not None:
+            return {**named, "value": self.value}
         return {
-            "image": self.name,
+            **named,
             "class": self.best_class,
             "probability": self.probability,
             "probabilities": self.probabilities,
@@ -69,14 +79,37 @@ class Predictor:
         return cls(load_exported(Path(model)))
 
     def predict(self, photos: Sequence[Photo]) -> list[Prediction]:
-        """One prediction a photo, in the order given.
+        """One prediction an example, in the order given.
 
+        Args:
+            photos: of a model of several views, the views of an example one after the other.
         Raises:
-            DataError: naming the photo that cannot be read.
+            DataError: naming the photo that cannot be read; if the number of photos is no multiple of the number of views.
         """
-        probabilities = self._model.predict(photos)
         names = [str(photo) if isinstance(photo, str | Path) else str(index) for index, photo in enumerate(photos)]
+        views = self._model.example_views
+        if not views:
+            return self._told(self._model.predict(photos), names, [{}] * len(names))
+        if len(photos) % len(views):
+            raise DataError(
+                f"this model takes {len(views)} photos an example ({', '.join(views)}), but {len(photos)} were given. "
+                f"Give a multiple of {len(views)}, the views of each example in this order."
+            )
+        starts = range(0, len(photos), len(views))
+        outputs = self._model.predict([tuple(photos[start : start + len(views)]) for start in starts])
+        images = [dict(zip(views, names[start : start + len(views)], strict=True)) for start in starts]
+        return self._told(outputs, [", ".join(shown.values()) for shown in images], images)
+
+    def _told(
+        self, outputs: npt.NDArray[np.float32], names: Sequence[str], images: Sequence[Mapping[str, str]]
+    ) -> list[Prediction]:
+        classes = self._model.classes
+        if not classes:
+            return [
+                Prediction(name, value=float(value), images=shown)
+                for name, value, shown in zip(names, outputs, images, strict=True)
+            ]
         return [
-            Prediction(name, dict(zip(self._model.classes, map(float, row), strict=True)))
-            for name, row in zip(names, probabilities, strict=True)
+            Prediction(name, dict(zip(classes, map(float, row), strict=True)), images=shown)
+            for name, row, shown in zip(names, outputs, images, strict=True)
         ]

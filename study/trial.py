@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Head = Literal["replace", "append"]
 Normalization = Literal["imagenet", "global", "local"]
@@ -42,6 +42,12 @@ class OptimizerConfig(Plain):
     nesterov: bool = Field(default=False, description="sgd only")
     weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty, as torch.optim applies it; decoupled for adamw")
     gradient_clip: float | None = Field(default=None, gt=0, description="largest L2 norm of all gradients together")
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("`nesterov` needs `momentum > 0`, but momentum is 0. Raise momentum, or remove nesterov")
+        return self
 
 
 class ScheduleConfig(Plain):
@@ -130,6 +136,15 @@ class TrialConfig(Plain):
         default=None, ge=0, lt=2**31, description="None: derived from the study's seed and the trial's number"
     )
     compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _warms_up_before_the_end(self) -> Self:
+        if self.schedule.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"`schedule.warmup_epochs < epochs` must hold, but got {self.schedule.warmup_epochs} of {self.epochs}. "
+                f"Lower it, or train for more epochs"
+            )
+        return self
 
 
 class ConfusionMatrix(Plain):

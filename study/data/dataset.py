@@ -14,7 +14,7 @@ from study.data.report import DataReport
 from study.data.selection import Selection, check_before_packing, check_readable, report_on, select_photos
 from study.data.sources import open_source
 from study.data.statistics import statistics_of_parts
-from study.data.stored_data import DATA_FILE, NO_LABEL, DataFile, PhotoTable, codes_of, write_data
+from study.data.stored_data import NO_LABEL, DataFile, PhotoTable, codes_of, is_written, write_data
 from study.data.study_data import StudyData, open_data
 from study.data.text_array import encode
 from study.definition import StudyDefinition
@@ -44,11 +44,14 @@ def prepare_data(
     sets = find_duplicates(packed.images, packed.path, data.duplicates.max_distance)
     selection = select_photos(source.records, packed, sets, data)
     table = _photo_table(source.records.keep(packed.kept.tolist()), selection)
-    digest = _digest_of(packed, table, selection)
+    example_views = tuple(sorted(set(source.records.views))) if data.views == "pair" else ()
+    digest = _digest_of(packed, table, selection, example_views, is_log=data.log_target)
     folder = cache_folder / "data" / digest
-    if not (folder / DATA_FILE).exists():
+    if not is_written(folder):
         report = report_on(source.records, packed, selection, data, digest)
-        write_data(folder, _data_file(packed, selection, report), table, selection.splits)
+        write_data(
+            folder, _data_file(packed, selection, report, example_views, is_log=data.log_target), table, selection.splits
+        )
     return open_data(folder)
 
 
@@ -71,8 +74,17 @@ def _photo_table(packed: Records, selection: Selection) -> PhotoTable:
     )
 
 
-def _digest_of(packed: PackedImages, table: PhotoTable, selection: Selection) -> str:
-    hasher = hashlib.sha256(json.dumps([packed.digest, selection.records.classes]).encode())
+def _digest_of(
+    packed: PackedImages, table: PhotoTable, selection: Selection, example_views: tuple[str, ...], *, is_log: bool
+) -> str:
+    # Only where there are any: without them, the digest is what it was before examples had views, and logarithms a mark.
+    names = [
+        packed.digest,
+        selection.records.classes,
+        *([example_views] if example_views else []),
+        *(["log"] if is_log else []),
+    ]
+    hasher = hashlib.sha256(json.dumps(names).encode())
     codes = codes_of(selection.splits, len(table.labels))
     hasher.update(json.dumps(codes.shape).encode())
     values = () if table.values is None else (table.values.astype("<f4"),)
@@ -81,7 +93,9 @@ def _digest_of(packed: PackedImages, table: PhotoTable, selection: Selection) ->
     return hasher.hexdigest()[:32]
 
 
-def _data_file(packed: PackedImages, selection: Selection, report: DataReport) -> DataFile:
+def _data_file(
+    packed: PackedImages, selection: Selection, report: DataReport, example_views: tuple[str, ...], *, is_log: bool
+) -> DataFile:
     statistics = statistics_of_parts(packed.images, [splits.train for splits in selection.splits])
     return DataFile(
         digest=report.digest,
@@ -89,6 +103,8 @@ def _data_file(packed: PackedImages, selection: Selection, report: DataReport) -
         num_photos=len(packed.images),
         images=f"../../images/{packed.path.name}",  # relative: the cache may be moved, or mounted elsewhere on a worker
         classes=selection.records.classes,
+        example_views=example_views,
+        is_log=is_log,
         means=tuple(part.mean for part in statistics),
         stds=tuple(part.std for part in statistics),
         report=report,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from study.data.folds import Fold
 from study.data.packed import write_atomically
@@ -23,6 +23,8 @@ from study.trial import Plain
 
 DATA_FILE = "data.json"
 ARRAYS_FILE = "arrays.npz"
+# Raise it when the files hold something else: older ones are written anew from the packed photos.
+FORMAT_VERSION: Literal[3] = 3
 SPLIT_NAMES = ("train", "val", "test")
 IN_NO_SPLIT = 255
 NO_LABEL = -1
@@ -42,15 +44,23 @@ class PhotoTable:
     rows: npt.NDArray[np.int64]
 
 
+class _Version(BaseModel):
+    """What every format of `data.json` has said."""
+
+    format_version: int
+
+
 class DataFile(Plain):
     """What `data.json` holds."""
 
-    format_version: Literal[2] = 2
+    format_version: Literal[3] = FORMAT_VERSION
     digest: str
     image_size: int
     num_photos: int = Field(ge=0)
     images: str = Field(description="path of the packed array, relative to this file's folder")
     classes: tuple[str, ...]
+    example_views: tuple[str, ...] = Field(description="views of an example, sorted; none where every photo is one")
+    is_log: bool = Field(default=False, description="the values are natural logarithms of the target")
     means: tuple[Triple, ...] = Field(min_length=1, description="of each fold's training photos")
     stds: tuple[Triple, ...] = Field(min_length=1)
     report: DataReport
@@ -77,6 +87,19 @@ def write_data(folder: Path, file: DataFile, table: PhotoTable, splits: Sequence
         np.savez(opened, allow_pickle=False, **arrays)
     written.replace(folder / ARRAYS_FILE)
     write_atomically(folder / DATA_FILE, file.model_dump_json())
+
+
+def is_written(folder: Path) -> bool:
+    """Whether `data.json` is there, in this format or a later one; one of an earlier format may be overwritten.
+
+    What is damaged counts as written: `read_file` says what to do about it.
+    """
+    try:
+        return _Version.model_validate_json((folder / DATA_FILE).read_bytes()).format_version >= FORMAT_VERSION
+    except FileNotFoundError:
+        return False
+    except (OSError, ValidationError):
+        return True
 
 
 def read_file(folder: Path) -> DataFile:

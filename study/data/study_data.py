@@ -39,6 +39,8 @@ class StudyData:
         digest: of photos, labels, preprocessing and splits: equal digests mean equal data.
         values: float32 [num_photos], the target where it is a number, else None; NaN for photos in no split.
         fold: which of the folds `splits` and `statistics` speak of.
+        example_views: the views whose photos make up one example together, sorted; () where every photo is an example.
+        is_log: `values` are natural logarithms of the target.
     """
 
     folder: Path
@@ -53,6 +55,8 @@ class StudyData:
     digest: str
     values: npt.NDArray[np.float32] | None = None
     fold: int = 0
+    example_views: tuple[str, ...] = ()
+    is_log: bool = False
 
     @property
     def splits(self) -> Splits:
@@ -68,6 +72,16 @@ class StudyData:
     def num_classes(self) -> int:
         """How many classes there are to tell apart."""
         return len(self.classes)
+
+    @property
+    def num_outputs(self) -> int:
+        """What a model gives for an example: a score for each class, or one number."""
+        return len(self.classes) if self.values is None else 1
+
+    @property
+    def num_views(self) -> int:
+        """Photos of one example."""
+        return max(len(self.example_views), 1)
 
     @property
     def image_size(self) -> int:
@@ -105,6 +119,8 @@ def open_data(folder: Path) -> StudyData:
         report=file.report,
         digest=file.digest,
         values=table.values,
+        example_views=file.example_views,
+        is_log=file.is_log,
     )
 
 

@@ -1,56 +1,30 @@
 """A trained classifier as two plain files that need nothing else: weights.safetensors and contract.json."""
 
-import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field, ValidationError
 from safetensors.torch import save_file
+from torch import Tensor
 
-from study.data.images import PADDING, Photo, square_of
-from study.errors import ModelError
+from study.data.images import Photo, square_of
+from study.errors import DataError, ModelError
 from study.models.backbones import cut, make_network
 from study.models.classifier import Classifier, attach_head
-from study.models.normalization import Normalizer
+from study.models.contract import CONTRACT_FILE, ModelContract, TargetScale, read_contract
+from study.models.unallocated import UnallocatedParameters
 from study.models.weight_files import digest_of, read_tensors
-from study.trial import Head, Plain
 
-# Raise it when a field changes its meaning: an older `study` then refuses the folder and does not misread it.
-CONTRACT_VERSION = 1
+__all__ = ["ExportedModel", "ModelContract", "TargetScale", "load_exported", "save_exported"]
+
 WEIGHTS_FILE = "weights.safetensors"
-CONTRACT_FILE = "contract.json"
-
-
-class ModelContract(Plain):
-    """What goes in, what comes out, and where the model came from.
-
-    Attributes:
-        classes: in the order of the probabilities.
-        image_size: pixels; photos are fitted into this square and padded with the colour `padding`.
-        weights_digest: SHA-256 of weights.safetensors; `save_exported` fills it in.
-        metrics: what the model reached, by the names of a `Measurement` or `test_…`.
-        versions: of the libraries that it was trained with.
-    """
-
-    contract_version: int = CONTRACT_VERSION
-    classes: tuple[str, ...] = Field(min_length=1)
-    image_size: int = Field(ge=1)
-    padding: tuple[int, int, int] = PADDING
-    normalization: Normalizer
-    backbone: str
-    head: Head
-    freeze_depth: float = Field(ge=0, le=1)
-    weights_digest: str = ""
-    data_digest: str
-    study: str
-    trial_number: int = Field(ge=0)
-    metrics: Mapping[str, float] = Field(default_factory=dict)
-    versions: Mapping[str, str] = Field(default_factory=dict)
+# One photo, or the photos of an example's views, in the order of the contract's `example_views`.
+Example = Photo | Sequence[Photo]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,33 +40,57 @@ class ExportedModel:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the columns of `predict`."""
+        """Names of the columns of `predict`; none where it gives numbers."""
         return self.contract.classes
 
-    def predict(self, photos: Sequence[Photo], batch_size: int = 32) -> npt.NDArray[np.float32]:
-        """Probabilities [len(photos), num_classes]; rows sum to 1.
+    @property
+    def example_views(self) -> tuple[str, ...]:
+        """The photos that make an example, in order; none: every photo is an example."""
+        return self.contract.example_views
+
+    def predict(self, examples: Sequence[Example], batch_size: int = 32) -> npt.NDArray[np.float32]:
+        """Probabilities [len(examples), num_classes], whose rows sum to 1; or numbers in the target's unit, [len(examples)].
 
         Args:
-            photos: paths, files' bytes, Pillow images or uint8 arrays.
-            batch_size: photos in memory at once.
+            examples: photos (paths, files' bytes, Pillow images or uint8 arrays); of a model of several views, tuples of them.
+            batch_size: examples in memory at once.
         Raises:
-            DataError: naming the photo that cannot be read.
+            DataError: naming the photo that cannot be read, or the example that has too many or too few photos.
         """
-        batches = [self._predict_batch(photos[start : start + batch_size]) for start in range(0, len(photos), batch_size)]
-        return np.concatenate([np.empty((0, len(self.classes)), dtype=np.float32), *batches])
-
-    def _predict_batch(self, photos: Sequence[Photo]) -> npt.NDArray[np.float32]:
-        size_px = self.contract.image_size
-        squares = np.stack([square_of(photo, size_px) for photo in photos])
-        return self.predict_pixels(squares)
+        photos = [self._photos_of(place, example) for place, example in enumerate(examples)]
+        starts = range(0, len(photos), batch_size)
+        batches = [self._predict_batch(photos[start : start + batch_size]) for start in starts]
+        width = (len(self.classes),) if self.contract.task == "class" else ()
+        return np.concatenate([np.empty((0, *width), dtype=np.float32), *batches])
 
     def predict_pixels(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Probabilities [n, num_classes] of photos already fitted: uint8 [n, image_size, image_size, 3], one batch."""
+        """As `predict`, of photos already fitted: uint8 [n * num_views, image_size, image_size, 3], one batch."""
         device = next(self.module.parameters()).device
         with torch.no_grad():
-            logits = self.module(self.contract.normalization(torch.tensor(pixels, device=device)))
-        probabilities: npt.NDArray[np.float32] = logits.softmax(dim=1).cpu().numpy()
+            outputs = self.module(self.contract.normalization(torch.tensor(pixels, device=device)))
+        if self.contract.target is not None:
+            return self.contract.target.in_unit(outputs[:, 0].cpu().numpy())
+        probabilities: npt.NDArray[np.float32] = outputs.softmax(dim=1).cpu().numpy()
         return probabilities
+
+    def _photos_of(self, place: int, example: Example) -> tuple[Photo, ...]:
+        views = self.example_views
+        photos = tuple(example) if isinstance(example, list | tuple) else None
+        if views and (photos is None or len(photos) != len(views)):
+            given = "one photo" if photos is None else f"{len(photos)} photos"
+            raise DataError(
+                f"this model takes {len(views)} photos an example ({', '.join(views)}), but example {place} is {given}. "
+                f"Give tuples of {len(views)}."
+            )
+        if not views and photos is not None:
+            raise DataError(
+                f"this model takes one photo an example, but example {place} has {len(photos)}. Give single photos."
+            )
+        return photos if photos is not None else (example,)
+
+    def _predict_batch(self, examples: Sequence[tuple[Photo, ...]]) -> npt.NDArray[np.float32]:
+        size_px = self.contract.image_size
+        return self.predict_pixels(np.stack([square_of(photo, size_px) for photos in examples for photo in photos]))
 
 
 def save_exported(folder: Path, model: Classifier, contract: ModelContract) -> None:
@@ -111,7 +109,7 @@ def load_exported(folder: Path) -> ExportedModel:
     Raises:
         ModelError: if a file is missing, the contract is of another version, or the weights are not those it was written for.
     """
-    contract = _read_contract(folder)
+    contract = read_contract(folder)
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise ModelError(f"an exported model must hold {WEIGHTS_FILE}, but there is none in {folder}. Export or pull it anew.")
@@ -124,49 +122,26 @@ def load_exported(folder: Path) -> ExportedModel:
     return ExportedModel(contract, _rebuild(contract, path))
 
 
-def _read_contract(folder: Path) -> ModelContract:
-    path = folder / CONTRACT_FILE
-    try:
-        text = path.read_text(encoding="utf-8")
-        _check_version(json.loads(text), path)
-        contract = ModelContract.model_validate_json(text)
-    except FileNotFoundError:
-        raise ModelError(
-            f"an exported model must hold {CONTRACT_FILE}, but there is none in {folder}. Check the path."
-        ) from None
-    except ValidationError as error:
-        finding = error.errors()[0]
-        where = ".".join(map(str, finding["loc"]))
-        raise ModelError(f"`{where}` in {path} breaks the contract: {finding['msg']}. Export or pull the model anew.") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read as a JSON contract: {error}. Export or pull the model anew.") from error
-    if contract.padding != PADDING:
-        raise ModelError(
-            f"photos are padded with {PADDING} here, but {path} asks for {contract.padding}. Export the model anew."
-        )
-    return contract
-
-
-def _check_version(table: Any, path: Path) -> None:
-    """Before anything else is read: another version may have other fields."""
-    version = table.get("contract_version") if isinstance(table, dict) else None
-    if version != CONTRACT_VERSION:
-        raise ModelError(
-            f"this version of study reads model contracts of version {CONTRACT_VERSION}, but {path} has {version}. "
-            f"Use the version of study that wrote it, or export the model anew."
-        )
-
-
 def _rebuild(contract: ModelContract, path: Path) -> Classifier:
-    with torch.device("meta"):
-        backbone = cut(contract.backbone, make_network(contract.backbone))
-        model = attach_head(backbone, contract.head, len(contract.classes), contract.freeze_depth)
+    tensors = read_tensors(path)
     try:
-        model.load_state_dict(read_tensors(path), assign=True)
+        model = _filled(contract, tensors, UnallocatedParameters())
+        # Some of timm's models keep tables in buffers that no file holds, made the way parameters are.
+        if any(tensor.is_meta for tensor in chain(model.parameters(), model.buffers())):
+            model = _filled(contract, tensors, nullcontext())
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]  # torch lists every tensor, one a line
         raise ModelError(
             f"{path} must hold the tensors of `{contract.backbone}` with head {contract.head!r} and "
-            f"{len(contract.classes)} classes, but does not: {reason}. Export or pull the model anew."
+            f"{contract.head_plan.num_outputs} outputs, but does not: {reason}. Export or pull the model anew."
         ) from error
     return model.to(memory_format=torch.channels_last).eval()
+
+
+def _filled(contract: ModelContract, tensors: Mapping[str, Tensor], context: AbstractContextManager[object]) -> Classifier:
+    """The contract's classifier with these tensors, built within `context`; torch's global generator stays as it was."""
+    with torch.random.fork_rng(devices=[]), context:
+        backbone = cut(contract.backbone, make_network(contract.backbone, contract.image_size))
+        model = attach_head(backbone, contract.head_plan, contract.freeze_depth)
+    model.load_state_dict(tensors, assign=True)
+    return model

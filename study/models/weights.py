@@ -3,22 +3,19 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import Thread
-from urllib.request import Request, urlopen
 
-import torch
-import torchvision
 from torch import nn
 
 from study.errors import ModelError
-from study.models.backbones import make_network
+from study.models import timm_models
+from study.models.backbones import DEFAULT_IMAGE_SIZE, make_network
+from study.models.imagenet_files import ImagenetFile, fetch, imagenet_file
+from study.models.unallocated import UnallocatedParameters
 from study.models.weight_files import Shapes, digest_of, read_shapes, read_tensors
+from study.models.weight_layouts import adapted, current_shapes, is_counter, is_fitting
 
 RANDOM_DIGEST = "random"
 DIGEST_LENGTH = 16  # 64 bits name a file without a collision
-# A name server that does not answer costs 5 s and more a try: a machine without network should say so at once.
-PROBE_TIMEOUT_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -40,68 +37,83 @@ def resolve_weights(backbone: str, weights: str, base_folder: Path) -> ResolvedW
     """The weights that a trial's `weights` asks for, every tensor's name and shape checked.
 
     Args:
-        backbone: one of `known_backbones()`.
+        backbone: one of `known_backbones()`, or timm/NAME.
         weights: "imagenet" | "none" | "if_available" | a path to a .safetensors, .pth or .pt file.
         base_folder: what a relative path starts from.
     Raises:
         ModelError: if the weights cannot be had, or do not fit the backbone (the first tensor that does not is named).
     """
-    expected = _expected_shapes(backbone)
     match weights:
         case "none":
             return ResolvedWeights(None, RANDOM_DIGEST)
         case "imagenet" | "if_available":
-            path = _imagenet_path(backbone)
-            problem = None if path.exists() else _fetch(backbone, path)
-            if problem is None:
-                return _checked(path, backbone, expected)
-            if weights == "if_available":
-                return ResolvedWeights(
-                    None, RANDOM_DIGEST, note=f"no ImageNet weights for {backbone} ({problem}): random weights"
-                )
-            raise ModelError(
-                f'weights = "imagenet" needs {path}, but it is not there and {problem}. Put {_imagenet_url(backbone)} there, '
-                f'or set weights = "if_available" or a path.'
-            )
+            return _imagenet(backbone, is_required=weights == "imagenet")
         case _:
-            return _checked((base_folder / Path(weights).expanduser()).resolve(), backbone, expected)
+            path = (base_folder / Path(weights).expanduser()).resolve()
+            _check_fit(backbone, path)
+            return ResolvedWeights(path, digest_of(path)[:DIGEST_LENGTH])
 
 
-def load_network(backbone: str, weights: ResolvedWeights) -> nn.Module:
-    """torchvision's module with these weights; random ones are drawn from torch's global generator.
+def load_network(backbone: str, weights: ResolvedWeights, image_size: int = DEFAULT_IMAGE_SIZE) -> nn.Module:
+    """The library's module with these weights; random ones are drawn from torch's global generator.
 
+    Args:
+        image_size: side of the photos in pixels; position embeddings of another size are interpolated.
     Raises:
-        ModelError: if the file is not there (any more), or does not fit.
+        ModelError: if the file is not there (any more), or does not fit; if the backbone takes no photos of that size.
     """
     if weights.path is None:
-        return make_network(backbone)
-    # Without memory at first: drawing 138 million weights of a VGG only to overwrite them costs seconds a trial.
-    with torch.device("meta"):
-        network = make_network(backbone)
+        return make_network(backbone, image_size)
     tensors = read_tensors(weights.path)
-    _check_shapes({name: list(tensor.shape) for name, tensor in tensors.items()}, _shapes_of(network), backbone, weights.path)
-    network.load_state_dict(tensors, assign=True)
+    if timm_models.is_timm(backbone):
+        return timm_models.load(backbone, image_size, tensors, str(weights.path))
+    with UnallocatedParameters():
+        network = make_network(backbone, image_size)
+    shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
+    _check_shapes(current_shapes(shapes), _shapes_of(network), backbone, weights.path)
+    network.load_state_dict(adapted(tensors, network, image_size), assign=True)
     return network
 
 
-def _checked(path: Path, backbone: str, expected: Shapes) -> ResolvedWeights:
-    _check_shapes(read_shapes(path), expected, backbone, path)
+def _imagenet(backbone: str, *, is_required: bool) -> ResolvedWeights:
+    file = imagenet_file(backbone)
+    if file is None:
+        path, problem, fix = None, "none are published for it", 'Set weights = "none"'
+    else:
+        path, problem = (file.path, "") if file.path.exists() else fetch(file)
+        fix = f'Put {file.url} at {file.path}, or set weights = "if_available"'
+    if path is not None and file is not None:
+        _check_fit(backbone, path)
+        return ResolvedWeights(path, _checked_digest(file, path)[:DIGEST_LENGTH])
+    if is_required:
+        raise ModelError(f'weights = "imagenet" needs weights of `{backbone}`, but {problem}. {fix} or a path.')
+    return ResolvedWeights(None, RANDOM_DIGEST, note=f"no ImageNet weights for {backbone} ({problem}): random weights")
+
+
+def _checked_digest(file: ImagenetFile, path: Path) -> str:
     digest = digest_of(path)
-    # torchvision's file names carry the beginning of their digest.
-    named = re.search(r"-([0-9a-f]{8})$", path.stem) if path == _imagenet_path(backbone) else None
+    named = re.search(r"-([0-9a-f]{8,})$", path.stem) if file.is_named_by_digest else None
     if named and not digest.startswith(named[1]):
         raise ModelError(
             f"{path} must have a SHA-256 that begins with {named[1]}, but has {digest[:8]}. Delete it and try again."
         )
-    return ResolvedWeights(path, digest[:DIGEST_LENGTH])
+    return digest
+
+
+def _check_fit(backbone: str, path: Path) -> None:
+    if timm_models.is_timm(backbone):  # which alone knows what it renames
+        timm_models.load(backbone, timm_models.default_size(backbone), read_tensors(path), str(path))
+        return
+    with UnallocatedParameters():
+        expected = _shapes_of(make_network(backbone))
+    _check_shapes(current_shapes(read_shapes(path)), expected, backbone, path)
 
 
 def _check_shapes(found: Shapes, expected: Shapes, backbone: str, path: Path) -> None:
     for name, shape in expected.items():
-        # Older files have no counters of batch norm: torch then starts at 0, and nothing reads them.
-        if name not in found and name.endswith("num_batches_tracked"):
+        if name not in found and is_counter(name):
             continue
-        if found.get(name) != shape:
+        if name not in found or not is_fitting(name, found[name], shape):
             what = f"has {found[name]}" if name in found else "has no such tensor"
             raise ModelError(f"weights for `{backbone}` must hold `{name}` with shape {shape}, but {path} {what}. {_FIX}")
     foreign = sorted(found.keys() - expected.keys())
@@ -112,53 +124,5 @@ def _check_shapes(found: Shapes, expected: Shapes, backbone: str, path: Path) ->
 _FIX = "Use a file that was saved from this architecture with its 1000-way last layer."
 
 
-def _expected_shapes(backbone: str) -> Shapes:
-    with torch.device("meta"):
-        return _shapes_of(make_network(backbone))
-
-
 def _shapes_of(network: nn.Module) -> Shapes:
     return {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
-
-
-def _imagenet_url(backbone: str) -> str:
-    return str(torchvision.models.get_model_weights(backbone).DEFAULT.url)
-
-
-def _imagenet_path(backbone: str) -> Path:
-    """Where torchvision itself would look: below TORCH_HOME."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / _imagenet_url(backbone).rsplit("/", 1)[-1]
-
-
-def _fetch(backbone: str, path: Path) -> str | None:
-    """Downloads torchvision's weights to `path` and checks their hash; returns what went wrong, None if nothing did."""
-    url = _imagenet_url(backbone)
-    if not _answers(url):
-        return f"{url.split('/')[2]} does not answer"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rsplit("-", 1)[-1], progress=False)
-    except (OSError, RuntimeError) as error:  # RuntimeError: another hash than the file's name says
-        return f"the download failed ({error})"
-    return None
-
-
-def _answers(url: str) -> bool:
-    """Whether `url` can be had within `PROBE_TIMEOUT_S`, through a proxy where the environment names one.
-
-    In a thread, because no socket timeout covers the name server; a daemon, so that a hanging one holds up no exit.
-    """
-    answers: SimpleQueue[bool] = SimpleQueue()
-    Thread(target=lambda: answers.put(_probe(url)), daemon=True).start()
-    try:
-        return answers.get(timeout=PROBE_TIMEOUT_S)
-    except Empty:
-        return False
-
-
-def _probe(url: str) -> bool:
-    try:
-        with urlopen(Request(url, method="HEAD"), timeout=PROBE_TIMEOUT_S):
-            return True
-    except OSError:  # no network, no such host, refused, timed out, an HTTP status of 400 and more
-        return False

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
+from study.definition import MINIMIZED
 from study.printing.console import Result, make_console
 from study.progress import STATE_STYLES, recipe
 from study.tracking.records import DEFAULT_OBJECTIVE, OBJECTIVE_TAG, StudyRecord, TrialRecord, require_study
@@ -92,17 +93,20 @@ def print_trials(result: Result) -> None:
 
 
 def print_predictions(predictions: Sequence[Result]) -> None:
-    """A line a photo."""
+    """A line an example: its class and all probabilities, or its number."""
     for prediction in predictions:
+        if "value" in prediction:
+            print(f"{prediction['image']}: {prediction['value']:,.4g}")
+            continue
         others = sorted(prediction["probabilities"].items(), key=lambda item: -item[1])
         shares = ", ".join(f"{name} {probability:.3f}" for name, probability in others)
         print(f"{prediction['image']}: {prediction['class']} ({shares})")
 
 
 def _rank(trial: TrialRecord, metric: str) -> tuple[bool, float, int]:
-    """Trials with a value first, best first; only a loss is better when it is lower."""
+    """Trials with a value first, best first."""
     value = trial.metrics.get(metric, 0.0)
-    return metric not in trial.metrics, value if metric.endswith("loss") else -value, trial.number
+    return metric not in trial.metrics, value if metric.endswith(MINIMIZED) else -value, trial.number
 
 
 def _varying_params(params: Sequence[Mapping[str, str]]) -> list[str]:

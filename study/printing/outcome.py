@@ -6,6 +6,7 @@ from PIL import Image
 from rich.table import Table
 from rich.text import Text
 
+from study.data.examples import examples_of
 from study.printing.console import Result, make_console
 from study.progress import STATE_STYLES, duration, recipe
 from study.search.advisor import Outcome
@@ -27,6 +28,7 @@ def outcome_of(outcome: StudyOutcome, command: str) -> Result:
     return {
         "study": definition.name,
         "objective": definition.objective.key,
+        "is_maximized": definition.objective.is_maximized,
         "is_interrupted": outcome.is_interrupted,
         "counts": dict(sorted(counts.items())),
         "elapsed_s": round(outcome.elapsed_s, 1),
@@ -63,7 +65,7 @@ def print_outcome(result: Result) -> None:
     if winner is not None:
         console.print(
             f"best: trial {winner['trial']}, {result['objective']} {winner['value']:.3f}; without looking: "
-            f"{winner['chance']:.3f} ({winner['value'] - winner['chance']:+.3f})"
+            f"{winner['chance']:.3f} ({_gain(winner['value'], winner['chance'], result['is_maximized'])})"
         )
         console.print(f"model: {winner['model']} (version {winner['version']})", markup=False)
     elif result["is_interrupted"]:
@@ -95,6 +97,12 @@ def _row(outcome: Outcome) -> Result:
     }
 
 
+def _gain(value: float, chance: float, is_maximized: bool) -> str:
+    """How much better than chance the winner is, in words where the sign would mislead."""
+    gain = value - chance if is_maximized else chance - value
+    return f"{gain:+.3f}" if is_maximized else f"{abs(gain):.3f} {'better' if gain >= 0 else 'worse'}"
+
+
 def _as_called(address: str, command: str) -> str:
     """An address as it is; the command that opens a database's pages in the words that work here."""
     return f"{command} {address.removeprefix('study ')}" if address.startswith("study ") else address
@@ -107,15 +115,19 @@ def _next_command(outcome: StudyOutcome, command: str) -> str:
         return f"go on with: {command} resume {definition.name}"
     if outcome.winner is None:
         return f"look at: {command} show {definition.name}"
-    return f"try: {command} predict {outcome.winner.model_uri} {_example_photo(outcome.prepared)}"
+    photos = " ".join(_example_photos(outcome.prepared))
+    return f"try: {command} predict {outcome.winner.model_uri} {photos}"
 
 
-def _example_photo(prepared: PreparedStudy) -> str:
-    """A validation photo to try the model on; one that was drawn is written beside the model first."""
+def _example_photos(prepared: PreparedStudy) -> list[str]:
+    """A validation photo to try the model on, or one of each view; where photos are in no folder, they are written to one."""
     definition, data = prepared.definition, prepared.data
-    index = int(data.splits.val[0])
+    examples = examples_of(data)
+    positions = examples.photos[examples.val[0]]
     if definition.data.folder is not None:
-        return str(definition.path_of(definition.data.folder) / data.photos[index])
-    path = prepared.settings.study_folder(definition.name) / "example.png"
-    Image.fromarray(data.images[index]).save(path)
-    return str(path)
+        return [str(definition.path_of(definition.data.folder) / data.photos[position]) for position in positions]
+    folder = prepared.settings.study_folder(definition.name)
+    paths = [folder / f"example{'_' * bool(view)}{view}.png" for view in data.example_views or ("",)]
+    for path, position in zip(paths, positions, strict=True):
+        Image.fromarray(data.images[position]).save(path)
+    return list(map(str, paths))

@@ -4,6 +4,8 @@ from urllib.parse import quote, urlencode
 
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from study.definition import MINIMIZED
+
 PAGES_FOR_TRAINING = {"workflowType": "machine_learning"}  # else MLflow's pages open on chat traces at the first visit
 
 
@@ -20,7 +22,7 @@ def charts_page(experiment_id: str, parent_run_id: str, objective: str) -> str:
     query = {
         "searchFilter": f"tags.{MLFLOW_PARENT_RUN_ID} = '{parent_run_id}'",
         "orderByKey": f"metrics.`best_{objective}`",
-        "orderByAsc": str(objective.endswith("loss")).lower(),
+        "orderByAsc": str(objective.endswith(MINIMIZED)).lower(),
         "compareRunsMode": "CHART",
     }
     return f"#/experiments/{experiment_id}/runs?{urlencode(PAGES_FOR_TRAINING | query, quote_via=quote)}"

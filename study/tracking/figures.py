@@ -3,17 +3,22 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from study.trial import ConfusionMatrix
 
+Numbers = npt.NDArray[np.number[Any]]
+
 Curve = Sequence[tuple[int, float]]
 # As in the contact sheet (study/data/contact_sheet.py). https://jfly.uni-koeln.de/color/
 SPLIT_COLOURS = {"train": "#0072b2", "val": "#e69f00", "test": "#009e73"}
 BAR_INCHES = 0.32
+LOG_SPAN = 30  # numbers that differ by more are drawn on logarithmic axes: prices, not years
 MAX_CELLS_WITH_COUNTS = 20  # classes; past this, numbers in the cells are too small to read
 
 
@@ -38,6 +43,28 @@ def save_confusion(confusion: ConfusionMatrix, classes: Sequence[str], title: st
     (folder / "confusion.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def save_scatter(true: Numbers, predicted: Numbers, title: str, folder: Path) -> None:
+    """Writes scatter.png: predicted against true numbers, with the line on which both are equal, and scatter.json.
+
+    Args:
+        true: [n], in the target's unit.
+        predicted: likewise.
+    """
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.scatter(true, predicted, s=12, alpha=0.5)
+    lowest, highest = float(min(true.min(), predicted.min())), float(max(true.max(), predicted.max()))
+    axes.plot([lowest, highest], [lowest, highest], color="grey", linestyle=":", label="predicted = true")
+    axes.set(title=title, xlabel="true", ylabel="predicted")
+    if lowest > 0 and highest > LOG_SPAN * lowest:
+        axes.set(xscale="log", yscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    _save(figure, folder / "scatter.png")
+    content = {"true": [float(value) for value in true], "predicted": [float(value) for value in predicted]}
+    (folder / "scatter.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
 def save_curves(curves: Mapping[str, Curve], best_epoch: int, title: str, folder: Path) -> None:
     """Writes curves.png: losses above, shares of right answers below, the best epoch marked.
 
@@ -54,7 +81,9 @@ def save_curves(curves: Mapping[str, Curve], best_epoch: int, title: str, folder
         axes.grid(alpha=0.3)
         axes.legend()
     loss_axes.set(title=title, ylabel="loss")
-    share_axes.set(xlabel="epoch", ylabel="share", ylim=(0, 1.02))
+    # MAE is in the target's unit, and R² may be far below 0: only shares have natural limits.
+    limits = {"ylabel": "share", "ylim": (0, 1.02)} if not {"val_mae", "val_r2"} & curves.keys() else {"ylabel": "val"}
+    share_axes.set(xlabel="epoch", **limits)
     share_axes.xaxis.get_major_locator().set_params(integer=True)
     _save(figure, folder / "curves.png")
 

@@ -4,7 +4,12 @@
     model.predict("photo.jpg")            # or bytes, an array [height, width, 3] of uint8, or a list of these
     model.predict(pandas.DataFrame({"image": [...]}))
 
-One row a photo: `class`, `probability` (that class's), and `probability.<class>` for each class.
+One row a photo: `class`, `probability` (that class's), and `probability.<class>` for each class; or, of a model of numbers,
+`value`. A model of several views takes a table with a column for each view, or tuples of photos in the order of the views,
+and answers with a row for each:
+
+    model.predict(pandas.DataFrame({"front": [...], "back": [...]}))
+    model.predict([("front.jpg", "back.jpg"), ...])
 
 `mlflow models serve` takes tables as JSON, photos as base64:
 
@@ -38,35 +43,64 @@ class PackagedModel(PythonModel):
         self.model = load_exported(Path(context.artifacts["model"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Class and probabilities, one row a photo.
+        """Class and probabilities, or the number, one row a photo or a tuple of views.
 
         Args:
             model_input: see the module's docstring. MLflow reads the hint: this one lets everything through as it is, where
                 `Any` or a union makes it warn at every load.
             params: none are known; MLflow's interface has them.
         Raises:
-            DataError: naming what is no photo.
+            DataError: naming what is no photo, or the example that has too many or too few.
         """
-        probabilities = self.model.predict([_photo(item) for item in _items(model_input)])
+        views = self.model.example_views
+        items = _rows(model_input, views) if views else [_photo(item) for item in _items(model_input)]
+        outputs = self.model.predict(items)
+        if not self.model.classes:
+            return pd.DataFrame({"value": outputs})
         classes = np.array(self.model.classes)
-        columns = {"class": classes[probabilities.argmax(axis=1)], "probability": probabilities.max(axis=1)}
-        columns |= {f"probability.{name}": probabilities[:, index] for index, name in enumerate(classes)}
+        columns = {"class": classes[outputs.argmax(axis=1)], "probability": outputs.max(axis=1)}
+        columns |= {f"probability.{name}": outputs[:, index] for index, name in enumerate(classes)}
         return pd.DataFrame(columns)
 
 
 def _items(model_input: Any) -> list[Any]:
     """The photos one by one, whatever they came in."""
     if isinstance(model_input, pd.DataFrame):
-        if IMAGE_COLUMN not in model_input:
-            raise DataError(
-                f"a table of photos must have a column `{IMAGE_COLUMN}` (paths, bytes or base64), "
-                f"but has {list(model_input.columns)}. Rename one."
-            )
-        return list(model_input[IMAGE_COLUMN])
+        return _columns(model_input, (IMAGE_COLUMN,))[0]
     if isinstance(model_input, np.ndarray):
         is_one_photo = model_input.ndim in (2, 3)
         return [model_input] if is_one_photo else list(model_input)
     return list(model_input) if isinstance(model_input, list | tuple | pd.Series) else [model_input]
+
+
+def _rows(model_input: Any, views: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    """The examples one by one, each a tuple of the photos of `views`."""
+    if isinstance(model_input, pd.DataFrame):
+        examples: list[Any] = list(zip(*_columns(model_input, views), strict=True))
+    elif isinstance(model_input, np.ndarray):  # [num_views, height, width, 3], or many of these
+        examples = [model_input] if model_input.ndim == 4 else list(model_input)
+    else:
+        examples = [model_input] if isinstance(model_input, tuple) else list(model_input)
+    return [_views_of(place, example, views) for place, example in enumerate(examples)]
+
+
+def _views_of(place: int, example: Any, views: tuple[str, ...]) -> tuple[Any, ...]:
+    if not isinstance(example, list | tuple | np.ndarray) or len(example) != len(views):
+        raise DataError(
+            f"this model takes {len(views)} photos an example ({', '.join(views)}), but example {place} is no tuple of "
+            f"{len(views)}. Give tuples, or a table with these columns."
+        )
+    return tuple(_photo(item) for item in example)
+
+
+def _columns(table: pd.DataFrame, names: tuple[str, ...]) -> list[list[Any]]:
+    missing = [name for name in names if name not in table]
+    if missing:
+        wanted = f"a column `{missing[0]}`" if len(names) == 1 else f"columns {', '.join(f'`{name}`' for name in names)}"
+        raise DataError(
+            f"a table of photos must have {wanted} (paths, bytes or base64), but has {list(table.columns)}. Rename one."
+        )
+    return [list(table[name]) for name in names]
 
 
 def _photo(item: Any) -> Any:

@@ -19,6 +19,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 import study
 from study.errors import RegistryError, nearest
+from study.models.contract import ModelContract, read_contract
+from study.models.timm_models import is_timm
 from study.tracking.connection import Connection, without_warnings
 
 # What study/models/exported.py imports, and what MLflow's interface needs: pinned, so that the model answers as it did here.
@@ -145,14 +147,15 @@ def download_model(tracking_uri: str, uri: str, destination: Path) -> Path:
 
 def _package(exported_folder: Path, temporary: Path) -> Path:
     """A folder in MLflow's format: our code, the exported model, the versions it needs."""
+    contract = read_contract(exported_folder)
     with without_warnings():
         from mlflow.pyfunc import save_model  # here, because its mere import warns
 
         save_model(
             path=str(temporary / "package"),
             python_model=str(PACKAGED_MODEL),
-            mlflow_model=Model(signature=_signature()),
-            pip_requirements=requirements(),  # MLflow would load the model in a subprocess to find them out
+            mlflow_model=Model(signature=_signature(contract)),
+            pip_requirements=requirements(contract.backbone),  # MLflow would load the model in a subprocess to find them out
             code_paths=[str(Path(study.__file__).parent)],
             uv_project_path=str(temporary),  # none there: MLflow would copy the uv.lock of whatever folder we run in
         )
@@ -161,14 +164,17 @@ def _package(exported_folder: Path, temporary: Path) -> Path:
     return temporary / "package"
 
 
-def _signature() -> ModelSignature:
+def _signature(contract: ModelContract) -> ModelSignature:
     """Outputs only: an input schema would refuse what `PackagedModel.predict` takes beside tables (paths, bytes, arrays)."""
+    if contract.task == "number":
+        return ModelSignature(outputs=Schema([ColSpec("float", "value")]))
     return ModelSignature(outputs=Schema([ColSpec("string", "class"), ColSpec("float", "probability")]))
 
 
-def requirements() -> list[str]:
+def requirements(backbone: str) -> list[str]:
     """Pinned requirements of a packaged model; `2.15.0+cu130` is on no public index, `2.15.0` is."""
-    return [f"{package}=={installed_version(package).partition('+')[0]}" for package in REQUIREMENTS]
+    needed = (*REQUIREMENTS, *(("timm",) if is_timm(backbone) else ()))
+    return [f"{package}=={installed_version(package).partition('+')[0]}" for package in needed]
 
 
 def _sign(folder: Path, model_id: str, run_id: str, location: str) -> None:

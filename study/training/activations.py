@@ -1,202 +1,203 @@
 """What the frozen stages make of each photo, computed once and shared by every trial on the node.
 
-The price, to be known where stages are frozen: no random augmentation in front of the boundary.
+The price, to be known where stages are frozen: no random augmentation in front of the boundary, mirrored photos excepted.
+
+A deeper boundary's activations are not computed from a shallower one's, although that would save a part of the network, once a
+node: the shallower ones may be rounded to float16, and what a file holds must depend on its key alone.
 """
 
-import hashlib
-import json
 import logging
 import math
-import os
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from filelock import FileLock
 from torch import Tensor
 
+from study.data.examples import Examples
 from study.data.study_data import StudyData
-from study.models.weights import RANDOM_DIGEST
+from study.training.activation_cache import ActivationCache
+from study.training.activation_files import (
+    Batches,
+    StoredActivations,
+    TooLargeForFloat16Error,
+    collect_activations,
+    packed_batches,
+)
+from study.training.activation_inputs import ActivationInputs
+from study.training.activation_keys import Autocast, activations_key, photos_outside_test, precision_of
+from study.training.activation_plan import CachePlan, costs_of, plan_cache, refusal, speeds_of
 from study.training.batches import ImageInputs, Indices, Inputs
 from study.trial import TrialConfig
 
 logger = logging.getLogger(__name__)
 
-Features = npt.NDArray[np.float32]
-
 GIB = 2**30
-# The activations of 10,000 photos of 224 px are 20 MB (ResNet-18's last stage), 1 GB (VGG-16's block5), 2 GB (ResNet-18's
-# layer3): every boundary at which a trial gains much fits, and a machine that trains has that disk.
-DEFAULT_BUDGET_BYTES = 8 * GIB
-# A GPU keeps features up to this size whole: reading them from the host at each step would be the slowest part of it.
-RESIDENT_BYTES = 1 * GIB
-# The widest tensor of 32 photos of 224 px is 0.4 GB (VGG's block1), and no gradient is kept.
-PHOTOS_A_BATCH = 32
-# Raise it when the same key would mean other numbers.
-CACHE_VERSION = 1
+# Activations that cannot be shared (random weights, a full disk) are kept up to this size by the trial alone; its neighbours on
+# the node do the same.
+LARGEST_IN_MEMORY_BYTES = 2 * GIB
+# Of a GPU's free memory: training needs the most of it, and another trial may share the GPU.
+RESIDENT_SHARE = 0.25
+# Pixels computed at once: 32 photos of 224 px, of which the widest tensor (VGG's block1) is 0.4 GB. A GPU wants more to do.
+PIXELS_AT_ONCE = 32 * 224**2
+GPU_PIXELS_AT_ONCE = 4 * PIXELS_AT_ONCE
+MOST_PHOTOS_AT_ONCE = 512
 
 
-@dataclass(frozen=True, eq=False)
-class ActivationInputs:
-    """Activations at the boundary, one row a photo.
+class CacheOutcome(StrEnum):
+    """Where a trial's activations came from."""
 
-    Attributes:
-        features: float32 [num_rows, …]; a memory-mapped file is shared with the node's other trials.
-        row_of: the row of each photo, int64 [num_photos]; -1 where it has none.
-        device: where batches go.
-    """
-
-    features: Tensor
-    row_of: Indices
-    device: torch.device
-
-    def batch(self, indices: Indices) -> Tensor:
-        """See `Inputs.batch`."""
-        rows = torch.from_numpy(self.row_of[indices])
-        return self.features.index_select(0, rows.to(self.features.device)).to(self.device)
+    HIT = "hit"
+    COMPUTED = "computed"
+    OFF = "off"
 
 
 @dataclass(frozen=True)
-class CachePlan:
-    """Whether activations are computed once, and why.
+class CacheFacts:
+    """What the run records of its activations.
 
     Attributes:
-        shape: of the features, [num_photos, …].
-        reason: for the run's record.
+        reason: one line: what is kept and where, or why nothing is.
+        num_bytes: what they take; 0 if off.
+        precision: that they are stored in; "" if off.
+        elapsed_s: what it took to have them, including a wait for another trial that computes them.
     """
 
-    is_cached: bool
-    shape: tuple[int, ...]
+    outcome: CacheOutcome
     reason: str
-
-    @property
-    def num_bytes(self) -> int:
-        """Size of the features as float32."""
-        return 4 * math.prod(self.shape)
+    num_bytes: int = 0
+    precision: str = ""
+    elapsed_s: float = 0.0
 
 
 def open_inputs(
     images: ImageInputs,
-    indices: Indices,
+    data: StudyData,
+    examples: Examples,
+    config: TrialConfig,
     *,
-    key: str | None,
-    folder: Path | None,
-    budget_bytes: int = DEFAULT_BUDGET_BYTES,
-) -> Inputs:
-    """The cheapest inputs for the photos at `indices`: their activations at the boundary, or else `images` itself.
+    weights_digest: str,
+    cache: ActivationCache,
+    autocast: Autocast = nullcontext,
+) -> tuple[Inputs, CacheFacts]:
+    """The cheapest inputs for training and validation: activations at the boundary, or else `images` itself; and which it was.
 
     Args:
-        indices: all photos that will be asked for.
-        key: `activations_key`; None keeps the activations in memory, for this trial alone.
-        folder: where activations are shared; None likewise.
-        budget_bytes: larger activations are not kept.
+        images: the photos of `data` in front of the model that will be trained.
+        weights_digest: of the weights that the frozen stages have.
+        cache: kept from trial to trial, it remembers which files it has checked.
+        autocast: the precision that the frozen stages compute in.
     """
-    plan = plan_cache(images, len(indices), budget_bytes)
-    logger.info("%s", plan.reason)
-    if not plan.is_cached:
-        return images
-    if folder is None or key is None or not _has_space(folder, key, plan.num_bytes):
-        features = _in_memory(images, indices, plan.shape)
-    else:
-        features = _shared(folder / f"{key}.npy", images, indices, plan.shape)
-    row_of = np.full(len(images.images), -1, dtype=np.int64)
-    row_of[indices] = np.arange(len(indices))
-    tensor = torch.from_numpy(features)
-    is_resident = features.nbytes <= RESIDENT_BYTES
-    return ActivationInputs(tensor.to(images.device) if is_resident else tensor, row_of, images.device)
+    started_s = time.perf_counter()
+    plan = _plan(images, data, examples, config, cache, autocast)
+    inputs: Inputs = images
+    facts = CacheFacts(CacheOutcome.OFF, plan.reason)
+    if plan.is_cached:
+        key = activations_key(images, data, config, plan, weights_digest, autocast)
+        stored, facts = _Source(images, photos_outside_test(data), plan, autocast).have(cache, key)
+        if stored is not None:
+            inputs = _inputs_of(stored, data, examples, config, images.device)
+    logger.info("%s: %s", facts.outcome, facts.reason)
+    return inputs, replace(facts, elapsed_s=time.perf_counter() - started_s)
 
 
-def plan_cache(images: ImageInputs, num_photos: int, budget_bytes: int = DEFAULT_BUDGET_BYTES) -> CachePlan:
-    """Whether the activations of `num_photos` photos at the model's boundary are worth keeping.
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """Activations as planned, to be had from a file, or computed."""
 
-    They are if stages are frozen, if they fit the budget, and if one photo's are no larger than the normalised photo: beyond
-    that, reading them costs more than it saves (every network's first stages widen the photo).
-    """
-    num_frozen = images.model.num_frozen
-    if num_frozen == 0:
-        return CachePlan(False, (num_photos,), "activations not cached: no stage is frozen")
-    shape = (num_photos, *images.batch(np.zeros(1, dtype=np.int64)).shape[1:])
-    plan = CachePlan(True, shape, f"activations of {num_frozen} frozen stages cached, {[*shape]}")
-    photo_bytes = 4 * images.images[0].size
-    if plan.num_bytes > photo_bytes * num_photos:
-        return CachePlan(False, shape, f"activations not cached: {[*shape[1:]]} a photo is larger than the photo")
-    if plan.num_bytes > budget_bytes:
-        sizes = f"{plan.num_bytes / GIB:.1f} GiB is over the budget of {budget_bytes / GIB:.1f} GiB"
-        return CachePlan(False, shape, f"activations not cached: {sizes}")
-    return plan
+    images: ImageInputs
+    photos: Indices
+    plan: CachePlan
+    autocast: Autocast
 
+    def have(self, cache: ActivationCache, key: str | None) -> tuple[StoredActivations | None, CacheFacts]:
+        """The activations, shared if that can be, else in memory; None if there is no room for them."""
+        try:
+            stored, facts = self._shared_or_alone(cache, key)
+        except TooLargeForFloat16Error as error:
+            logger.warning("%s: stored in float32", error)
+            wider = replace(self.plan, dtype=torch.float32, num_bytes=2 * self.plan.num_bytes)
+            stored, facts = replace(self, plan=wider)._shared_or_alone(cache, key)
+        if stored is not None and stored.rows.dtype != self.plan.dtype:  # this trial found out, or the one that computed them
+            facts = replace(facts, reason=f"{facts.reason}; in float32, since some are too large for float16")
+        return stored, facts
 
-def activations_key(
-    data: StudyData, indices: Indices, config: TrialConfig, weights_digest: str, images: ImageInputs
-) -> str | None:
-    """Digest of all that the activations depend on; None for random weights, which no other trial has."""
-    if weights_digest == RANDOM_DIGEST:
-        return None
-    parts = {
-        "version": CACHE_VERSION,
-        "data": data.digest,
-        "photos": hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest(),
-        "backbone": config.backbone,
-        "head": config.head,  # some backbones pool for a replaced head, and an appended one has a stage more
-        "weights": weights_digest,
-        "normalizer": images.normalizer.model_dump(mode="json"),
-        "num_frozen": images.model.num_frozen,
-        "device": images.device.type,  # a GPU rounds otherwise
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    def _shared_or_alone(self, cache: ActivationCache, key: str | None) -> tuple[StoredActivations | None, CacheFacts]:
+        if key is None:
+            return self._alone("random weights")
+        if cache.folder is None:
+            return self._alone("no folder for them")
+        try:
+            stored, is_new = cache.find_or_write(key, len(self.photos), self.plan.num_bytes, self._compute)
+        except OSError as error:
+            logger.warning("activations not shared: %s", error)
+            return self._alone(f"{error.strerror or error} in {cache.folder}")
+        return stored, self._facts(stored, CacheOutcome.COMPUTED if is_new else CacheOutcome.HIT, self.plan.reason)
 
+    def _alone(self, why: str) -> tuple[StoredActivations | None, CacheFacts]:
+        if self.plan.num_bytes > LARGEST_IN_MEMORY_BYTES:
+            size = f"{self.plan.num_bytes / GIB:.2f} GiB is more than a trial may keep in memory"
+            return None, CacheFacts(CacheOutcome.OFF, f"activations not cached: not shared ({why}), and {size}")
+        stored = collect_activations(self._compute(), len(self.photos))
+        return stored, self._facts(stored, CacheOutcome.COMPUTED, f"{self.plan.reason}, in memory ({why})")
 
-def _in_memory(images: ImageInputs, indices: Indices, shape: tuple[int, ...]) -> Features:
-    features = np.empty(shape, dtype=np.float32)
-    start = 0
-    for computed in _compute(images, indices):
-        features[start : start + len(computed)] = computed
-        start += len(computed)
-    return features
+    @staticmethod
+    def _facts(stored: StoredActivations, outcome: CacheOutcome, reason: str) -> CacheFacts:
+        return CacheFacts(outcome, reason, stored.num_bytes, str(stored.rows.dtype).removeprefix("torch."))
 
+    def _compute(self) -> Batches:
+        return packed_batches(self._forward(), self.plan.dtype)
 
-def _compute(images: ImageInputs, indices: Indices) -> Iterator[Features]:
-    for start in range(0, len(indices), PHOTOS_A_BATCH):
-        yield images.batch(indices[start : start + PHOTOS_A_BATCH]).contiguous().cpu().numpy()
-
-
-def _has_space(folder: Path, key: str, num_bytes: int) -> bool:
-    folder.mkdir(parents=True, exist_ok=True)
-    return (folder / f"{key}.npy").exists() or shutil.disk_usage(folder).free > num_bytes
-
-
-def _shared(path: Path, images: ImageInputs, indices: Indices, shape: tuple[int, ...]) -> Features:
-    """The features in `path`, written by whichever trial comes first; the others wait for it."""
-    features = _opened(path, shape)
-    if features is None:
-        with FileLock(path.with_suffix(".lock")):
-            features = _opened(path, shape)
-            if features is None:
-                _write(path, images, indices, shape)
-                features = _opened(path, shape)
-    assert features is not None, f"{path} was just written"
-    return features
+    def _forward(self) -> Iterator[Sequence[Tensor]]:
+        """The frozen stages' output for some photos, and for them mirrored, from the first photo to the last."""
+        pixels_at_once = GPU_PIXELS_AT_ONCE if self.images.device.type == "cuda" else PIXELS_AT_ONCE
+        at_once = min(MOST_PHOTOS_AT_ONCE, math.ceil(pixels_at_once / self.images.images.shape[1] ** 2))
+        for start in range(0, len(self.photos), at_once):
+            pixels = torch.from_numpy(self.images.images[self.photos[start : start + at_once]]).to(self.images.device)
+            variants = [pixels, pixels.flip(2)] if self.plan.num_variants == 2 else [pixels]
+            with torch.no_grad(), self.autocast():
+                activations = [self.images.enter(one, None).activations for one in variants]
+            yield activations
 
 
-def _opened(path: Path, shape: tuple[int, ...]) -> Features | None:
-    """The mapped file; None if it is not there, or not whole."""
-    try:
-        # Copy-on-write: nothing is ever written, but torch warns of arrays that it must not write to.
-        features: Features = np.load(path, mmap_mode="c")
-    except (OSError, EOFError, ValueError):
-        return None
-    return features if features.shape == shape and features.dtype == np.float32 else None
+def _plan(
+    images: ImageInputs,
+    data: StudyData,
+    examples: Examples,
+    config: TrialConfig,
+    cache: ActivationCache,
+    autocast: Autocast,
+) -> CachePlan:
+    refused = refusal(config, images.model.num_frozen)
+    if refused:
+        return CachePlan(False, refused)
+    subject = (config.backbone, config.head, images.model.num_frozen, data.image_size, examples.num_views)
+    if subject not in cache.costs:
+        try:
+            cache.costs[subject] = costs_of(images.model, data.image_size)
+        except NotImplementedError as error:  # an operation of a timm model without a rule for tensors without memory
+            return CachePlan(False, f"activations not cached: what they cost is unknown ({str(error).splitlines()[0]})")
+    is_half = precision_of(images.device, autocast) in ("bfloat16", "float16")
+    speeds = speeds_of(images.device, _resident_bytes(images.device), is_half=is_half)
+    largest_bytes = max(cache.budget_bytes, LARGEST_IN_MEMORY_BYTES)
+    return plan_cache(cache.costs[subject], config, len(photos_outside_test(data)), largest_bytes, speeds)
 
 
-def _write(path: Path, images: ImageInputs, indices: Indices, shape: tuple[int, ...]) -> None:
-    partial = path.with_suffix(".partial")
-    # By write() and not through a memory map: on a full disk that is an error, and not a SIGBUS that kills the process.
-    with partial.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
-        for features in _compute(images, indices):
-            file.write(features.tobytes())
-    os.replace(partial, path)
+def _inputs_of(
+    stored: StoredActivations, data: StudyData, examples: Examples, config: TrialConfig, device: torch.device
+) -> ActivationInputs:
+    if device.type == "cuda" and stored.num_bytes <= _resident_bytes(device):
+        stored = stored.to(device)
+    photos = photos_outside_test(data)
+    row_of = np.full(len(data.images), -1, dtype=np.int64)
+    row_of[photos] = np.arange(len(photos))
+    return ActivationInputs(stored, row_of[examples.photos], config.augmentation.flip, device)
+
+
+def _resident_bytes(device: torch.device) -> float:
+    """Activations up to this size are kept on a GPU."""
+    return RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0

@@ -1,80 +1,68 @@
-"""A classifier measured on some of the photos."""
+"""A classifier measured on some of the examples."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from study.data.examples import examples_of
 from study.data.study_data import StudyData
 from study.models.classifier import Classifier
 from study.models.normalization import make_normalizer
 from study.training.batches import ImageInputs, Indices, Inputs
-from study.training.metrics import count_confusions, summarize
-from study.trial import ConfusionMatrix, Normalization
+from study.training.metrics import Evaluation as Evaluation
+from study.training.photo_reading import open_reader
+from study.training.targets import Targets, make_targets
+from study.trial import Normalization
+
+Split = Literal["train", "val", "test"]
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """What a classifier reached.
+def evaluate(model: Classifier, inputs: Inputs, targets: Targets, positions: Indices, batch_size: int) -> Evaluation:
+    """What `model` reaches on the examples at `positions`. Leaves it in evaluation.
 
-    Attributes:
-        metrics: `loss` (mean cross-entropy, no class weighted) and those of `study.training.metrics.summarize`.
-        confusion: rows are classes, columns what their photos were called.
-        predictions: class indices in the order of the photos asked for, int64 [num_photos].
+    Raises:
+        ValueError: if `positions` is empty.
     """
-
-    metrics: dict[str, float]
-    confusion: ConfusionMatrix
-    predictions: npt.NDArray[np.int64]
-
-    def named(self, split: str) -> dict[str, float]:
-        """The metrics under their recorded names: `val_loss`, `val_recall.<class>` …"""
-        return {f"{split}_{name}": value for name, value in self.metrics.items()}
+    model.eval()
+    with torch.no_grad():  # no inference_mode: what inputs keep for training must not be an inference tensor
+        raws = inputs.read(_in_pieces(positions, batch_size))
+        return _measured((model.suffix(inputs.enter(raw, None).activations) for raw in raws), targets, positions)
 
 
-def evaluate(
+def evaluate_split(
     model: Classifier,
     data: StudyData,
-    indices: Indices,
+    split: Split,
     *,
     normalization: Normalization,
     device: torch.device,
     batch_size: int = 64,
 ) -> Evaluation:
-    """What `model` reaches on the photos at `indices`, read anew (no cache). Leaves the model on `device`, in evaluation.
-
-    Raises:
-        ValueError: if `indices` is empty.
-    """
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    inputs = ImageInputs(data.images, make_normalizer(normalization, data.statistics), model, device)
-    labels = torch.tensor(data.labels, device=device)
-    return evaluate_inputs(model, inputs, labels, indices, data.classes, batch_size)
-
-
-def evaluate_inputs(
-    model: Classifier, inputs: Inputs, labels: Tensor, indices: Indices, classes: tuple[str, ...], batch_size: int
-) -> Evaluation:
-    """As `evaluate`, from inputs that are open already.
+    """What `model` reaches on a split, every photo read anew (no cache). Leaves it on `device`, in evaluation.
 
     Args:
-        labels: of all photos, int64 [num_photos], on the model's device.
+        batch_size: examples at once.
+    Raises:
+        ValueError: if the split is empty.
     """
-    if len(indices) == 0:
-        raise ValueError("an evaluation needs at least one photo, but `indices` is empty")
-    model.eval()
-    starts = range(0, len(indices), batch_size)
-    with torch.no_grad():
-        logits = torch.cat([model.suffix(inputs.batch(indices[start : start + batch_size])) for start in starts])
-    expected = labels[torch.tensor(indices, device=labels.device)]
-    predictions = logits.argmax(dim=1)
-    counts = count_confusions(expected, predictions, len(classes))
-    loss = functional.cross_entropy(logits, expected).item()
-    return Evaluation(
-        metrics={"loss": loss, **summarize(counts, classes)},
-        confusion=ConfusionMatrix(counts=tuple(tuple(row) for row in counts.tolist())),
-        predictions=predictions.cpu().numpy(),
-    )
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    examples = examples_of(data)
+    positions: Indices = getattr(examples, split)
+    targets = make_targets(examples, data.classes, device=device, is_log=data.is_log)
+    reader = open_reader(data.images, examples.photos[positions].reshape(-1), device)
+    normalizer = make_normalizer(normalization, data.statistics)
+    inputs = ImageInputs(data.images, normalizer, model, device, photos=examples.photos, reader=reader)
+    return evaluate(model, inputs, targets, positions, batch_size)
+
+
+def _in_pieces(positions: Indices, batch_size: int) -> list[Indices]:
+    return [positions[start : start + batch_size] for start in range(0, len(positions), batch_size)]
+
+
+def _measured(outputs: Iterator[Tensor], targets: Targets, positions: Indices) -> Evaluation:
+    if len(positions) == 0:
+        raise ValueError("an evaluation needs at least one example, but `positions` is empty")
+    together = torch.cat(list(outputs))
+    return targets.evaluate(together, torch.tensor(positions, device=together.device))

@@ -58,10 +58,10 @@ def make_strategy(kind: Imbalance, indices: Indices, labels: npt.NDArray[np.int6
         indices: of the training split.
         labels: of all photos, int64 [num_photos].
     """
+    if kind == "none":  # also of numbers, which have no labels
+        return _Shuffled(indices, seed)
     counts = np.bincount(labels[indices], minlength=num_classes)
     match kind:
-        case "none":
-            return _Shuffled(indices, seed)
         case "weighted_loss":
             return _Shuffled(indices, seed, class_weights=inverse_frequencies(counts).astype(np.float32))
         case "balanced_subset":

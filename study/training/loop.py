@@ -1,123 +1,131 @@
 """The training loop: a generator of one measurement an epoch. Pruning is a consumer that stops iterating."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.optim import Optimizer
+from torch import Tensor
 
-from study.data.study_data import StudyData
-from study.errors import NonFiniteLossError, TrialError
-from study.models.classifier import Classifier
-from study.models.normalization import make_normalizer
-from study.training.activations import DEFAULT_BUDGET_BYTES, activations_key, open_inputs
-from study.training.batches import ImageInputs, Indices, Inputs, split_batches
-from study.training.evaluation import evaluate_inputs
-from study.training.imbalance import make_strategy
-from study.training.optimizers import make_optimizer
+from study.errors import NonFiniteLossError
+from study.training.batches import Indices, split_batches
+from study.training.evaluation import Evaluation, evaluate
+from study.training.memory import peak_memory_mib
+from study.training.threads import one_thread_if
+from study.training.training import Training, trained_tensors
 from study.trial import Measurement, TrialConfig
 
 
-def fit(
-    model: Classifier,
-    data: StudyData,
-    config: TrialConfig,
-    *,
-    seed: int,
-    device: torch.device,
-    weights_digest: str,
-    activations_folder: Path | None = None,
-    activations_budget_bytes: int = DEFAULT_BUDGET_BYTES,
-) -> Iterator[Measurement]:
-    """Trains `model` in place, and yields what each epoch showed on the validation split.
+def fit(training: Training) -> Iterator[Measurement]:
+    """Trains epoch by epoch, and yields what each showed on the validation split; between two epochs `training` can be saved.
 
-    The same arguments give the same measurements (throughput and time aside), bit for bit on a CPU with the same number of
-    threads. torch's global generators are left as they were.
+    A training that was restored first yields what it had measured before: its reader may have died with it. torch's global
+    generators are left as they were.
 
-    Args:
-        model: as `build_classifier` returned it for `config`; it stays on `device`.
-        seed: of the order of photos, of draws and of dropout.
-        weights_digest: of the weights that `model` began with: part of the name of shared activations.
-        activations_folder: where the activations of frozen stages are shared on this node; None keeps them in memory.
-        activations_budget_bytes: larger activations are computed at each step instead.
     Raises:
         NonFiniteLossError: at the end of the epoch in which the loss became NaN or infinite.
-        TrialError: if batch norm would have to train on single photos.
+        TrialError: if the device's memory holds not even the smallest batch.
     """
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = ImageInputs(data.images, make_normalizer(config.normalization, data.statistics), model, device)
-    used = np.concatenate([data.splits.train, data.splits.val])
-    key = activations_key(data, used, config, weights_digest, images)
-    inputs = open_inputs(images, used, key=key, folder=activations_folder, budget_bytes=activations_budget_bytes)
-    strategy = make_strategy(config.imbalance, data.splits.train, data.labels, data.num_classes, seed)
-    weights = None if strategy.class_weights is None else torch.tensor(strategy.class_weights, device=device)
-    labels = torch.tensor(data.labels, device=device)
-    steps = _Steps(model, inputs, labels, weights, make_optimizer(model, config.optimizer))
-    for epoch in range(1, config.epochs + 1):
-        batches = split_batches(strategy.epoch_order(epoch), config.batch_size)
-        _check_batch_norm(model, min(map(len, batches)))
-        started_s = time.perf_counter()
-        with _seeded(seed, epoch, device):
-            losses = [steps.take(indices) for indices in batches]
-        train_loss = _mean_loss(torch.stack(losses).cpu(), batches, epoch, config)  # waits for the GPU
-        elapsed_s = time.perf_counter() - started_s
-        measured = evaluate_inputs(model, inputs, labels, data.splits.val, data.classes, config.batch_size)
+    yield from tuple(training.measurements)
+    while not training.is_over:
+        with one_thread_if(training.has_small_steps):
+            training.measurements.append(_run_epoch(training))
+        yield training.measurements[-1]
+
+
+@dataclass
+class _Stopwatch:
+    """Seconds of an epoch by what they went into."""
+
+    data_s: float = 0.0
+    train_s: float = 0.0
+    evaluate_s: float = 0.0
+
+    def metrics(self, num_examples: int) -> dict[str, float]:
+        training_s = self.data_s + self.train_s
+        total_s = training_s + self.evaluate_s
+        return {
+            "train_images_per_s": num_examples / training_s,
+            "time_share_data": self.data_s / total_s,
+            "time_share_train": self.train_s / total_s,
+            "time_share_evaluate": self.evaluate_s / total_s,
+        }
+
+
+def _run_epoch(training: Training) -> Measurement:
+    epoch, config = training.epoch + 1, training.config
+    watch = _Stopwatch()
+    batches = split_batches(training.strategy.epoch_order(epoch), config.batch_size)
+    train_loss = _train(training, epoch, batches, watch)
+    started_s = time.perf_counter()
+    with training.measured_weights():
+        measured = _evaluate(training)
         _check_finite(measured.metrics["loss"], f"the validation of epoch {epoch}", config)
-        yield Measurement(
-            epoch=epoch,
-            metrics={
-                "train_loss": train_loss,
-                **measured.named("val"),
-                "train_images_per_s": sum(map(len, batches)) / elapsed_s,
-            },
-            confusion=measured.confusion,
-            timestamp_ms=time.time_ns() // 1_000_000,
-        )
+        _keep_if_best(training, measured.metrics[training.objective.metric])
+    watch.evaluate_s = time.perf_counter() - started_s
+    lr = training.steps.schedule.current_lr
+    training.steps.schedule.end_epoch(measured.metrics["loss"])
+    return Measurement(
+        epoch=epoch,
+        metrics={
+            "train_loss": train_loss,
+            "lr": lr,
+            **measured.named("val"),
+            **watch.metrics(sum(map(len, batches)) * training.inputs.num_views),
+            "peak_memory_mib": peak_memory_mib(training.device),
+        },
+        confusion=measured.confusion,
+        timestamp_ms=time.time_ns() // 1_000_000,
+        is_last=epoch >= config.epochs or training.stopping.should_stop,
+    )
 
 
-@dataclass(frozen=True, eq=False)
-class _Steps:
-    """What every step of a training has in common."""
+def _train(training: Training, epoch: int, batches: Sequence[Indices], watch: _Stopwatch) -> float:
+    """One epoch's steps; returns the mean loss over its examples."""
+    training.model.train()
+    started_s = time.perf_counter()
+    positions = torch.from_numpy(np.concatenate(batches)).to(training.device)
+    losses: list[Tensor] = []
+    reader = training.inputs.read(batches)
+    with _seeded(training.seed, epoch, training.device) as generator:
+        for positions_of_step in torch.split(positions, [len(batch) for batch in batches]):
+            waiting_s = time.perf_counter()
+            raw = next(reader)
+            watch.data_s += time.perf_counter() - waiting_s
+            losses.append(training.steps.take(raw, positions_of_step, generator))
+    mean = _mean_loss(torch.stack(losses).cpu(), batches, epoch, training.config)  # waits for the GPU
+    watch.train_s = time.perf_counter() - started_s - watch.data_s
+    return mean
 
-    model: Classifier
-    inputs: Inputs
-    labels: Tensor
-    class_weights: Tensor | None
-    optimizer: Optimizer
 
-    def take(self, indices: Indices) -> Tensor:
-        """One step on the photos at `indices`; returns its loss, still on the device: reading it would stop a GPU."""
-        self.model.train()
-        logits = self.model.suffix(self.inputs.batch(indices))
-        expected = self.labels[torch.from_numpy(indices).to(self.labels.device)]
-        # With weights, torch divides by the weights' sum over the batch: their common scale does not matter.
-        loss = functional.cross_entropy(logits, expected, weight=self.class_weights)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        return loss.detach()
+def _evaluate(training: Training) -> Evaluation:
+    with training.steps.arithmetic.autocast():
+        return evaluate(training.model, training.inputs, training.targets, training.examples.val, training.config.batch_size)
+
+
+def _keep_if_best(training: Training, value: float) -> None:
+    """Remembers the weights of the best epoch; of equals, the earlier."""
+    if training.stopping.observe(value):
+        training.best_tensors = {name: tensor.cpu().clone() for name, tensor in trained_tensors(training.model).items()}
 
 
 @contextmanager
-def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """Dropout draws from torch's global generators: seeded for one epoch, and then as they were before it."""
-    state = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[torch.Generator]:
+    """A generator for augmentation, and torch's global ones (which dropout draws from) seeded for one epoch: epoch k draws
+    the same whether or not the epochs before it ran in this process. Afterwards the global ones are as they were."""
+    dropout, augmentation = np.random.SeedSequence([seed, epoch]).generate_state(2)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(state)
+        torch.default_generator.manual_seed(int(dropout))
         if device.type == "cuda":
             with torch.cuda.device(device):
-                torch.cuda.manual_seed(state)
-        yield
+                torch.cuda.manual_seed(int(dropout))
+        yield torch.Generator().manual_seed(int(augmentation))
 
 
-def _mean_loss(losses: Tensor, batches: list[Indices], epoch: int, config: TrialConfig) -> float:
-    """Mean over the epoch's photos of their batch's loss."""
+def _mean_loss(losses: Tensor, batches: Sequence[Indices], epoch: int, config: TrialConfig) -> float:
+    """Mean over the epoch's examples of their batch's loss."""
     is_finite = losses.isfinite()
     if not is_finite.all():
         step = int(is_finite.logical_not().nonzero()[0, 0])
@@ -131,15 +139,4 @@ def _check_finite(loss: float, where: str, config: TrialConfig) -> None:
         lr = config.optimizer.lr
         raise NonFiniteLossError(
             f"the loss must stay finite, but became {loss} in {where}, with optimizer.lr={lr:g}. Lower it, e.g. to {lr / 10:g}."
-        )
-
-
-def _check_batch_norm(model: Classifier, smallest_batch: int) -> None:
-    if smallest_batch > 1:
-        return
-    model.train()
-    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training for module in model.modules()):
-        raise TrialError(
-            "batch norm needs two photos or more in each step, but one step has a single one. "
-            "Use batch_size = 2 or more, or freeze_depth = 1.0."
         )

@@ -7,7 +7,7 @@ from study.definition import Objective
 from study.search.advisor import Outcome
 from study.trial import TrialState
 from study.tuning.ledger import TrialProgress
-from study.tuning.worker import weights_file
+from study.tuning.trial_files import weights_file
 
 
 class KeptWeights:

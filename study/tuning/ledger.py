@@ -13,7 +13,11 @@ from study.search.advisor import Advisor, Proposal
 from study.tracking.tracker import Tracker
 from study.trial import Failure, Measurement, TrialConfig, TrialState
 
-SUMMARY_METRICS = ("loss", "accuracy", "balanced_accuracy", "macro_f1")
+# Shown at their best epoch as `best_val_…`; which of them a study has depends on its task and number of classes.
+SUMMARY_METRICS = (
+    *("loss", "accuracy", "balanced_accuracy", "macro_f1", "top5_accuracy", "calibration_error"),
+    *("mae", "r2"),
+)
 
 
 @dataclass
@@ -22,6 +26,7 @@ class TrialProgress:
 
     Attributes:
         recorded_epoch: the last epoch that MLflow had when the trial was taken up again; 0 for a new one.
+        facts: how it was computed, by name.
         unrecorded: measurements that MLflow has not been given yet.
     """
 
@@ -36,6 +41,7 @@ class TrialProgress:
     unrecorded: list[Measurement] = field(default_factory=list)
     best: Measurement | None = None
     failure: Failure | None = None
+    facts: Mapping[str, str | float] = field(default_factory=dict)
 
     @property
     def last_epoch(self) -> int:
@@ -114,16 +120,21 @@ class Ledger:
         self._advisor.report(number, measurement.epoch, value)
         for listener in self._listeners:
             listener.trial_measured(trial)
-        if measurement.epoch < trial.config.epochs and self._advisor.should_prune(number):
+        if not measurement.is_last and self._advisor.should_prune(number):
             trial.state = TrialState.PRUNED
         return trial.state is TrialState.PRUNED
 
-    def finish(self, number: int, failure: Failure | None = None) -> None:
-        """Ends a trial in both stores. MLflow goes first: what only MLflow knows is found and told again on resume."""
+    def finish(self, number: int, failure: Failure | None = None, facts: Mapping[str, str | float] | None = None) -> None:
+        """Ends a trial in both stores. MLflow goes first: what only MLflow knows is found and told again on resume.
+
+        Args:
+            facts: how it was computed: texts become tags of its run (`study.precision`), numbers metrics.
+        """
         trial = self._open.pop(number)
         trial.failure = failure
+        trial.facts = facts or {}
         trial.state = self._final_state(trial)
-        self._tracker.end_trial(trial.run_id, trial.state, trial.unrecorded, self._summary(trial), _failure_tags(failure))
+        self._tracker.end_trial(trial.run_id, trial.state, trial.unrecorded, self._summary(trial), _end_tags(trial))
         is_complete = trial.state is TrialState.COMPLETE and trial.best is not None
         self._advisor.tell(number, trial.state, trial.best.metrics[self._objective.key] if is_complete and trial.best else None)
         self.ended.append(trial)
@@ -151,15 +162,21 @@ class Ledger:
             return TrialState.FAIL
         if trial.state is TrialState.PRUNED:
             return TrialState.PRUNED
-        return TrialState.COMPLETE if trial.last_epoch == trial.config.epochs else TrialState.INTERRUPTED
+        is_whole = bool(trial.measurements) and trial.measurements[-1].is_last
+        return TrialState.COMPLETE if is_whole else TrialState.INTERRUPTED
 
     def _summary(self, trial: TrialProgress) -> dict[str, float]:
         """What MLflow's table shows of a trial: its figures at its best epoch (the UI itself shows the last)."""
+        numbers = {name: float(fact) for name, fact in trial.facts.items() if not isinstance(fact, str)}
         if trial.best is None:
-            return {}
-        best = {f"best_val_{name}": trial.best.metrics[f"val_{name}"] for name in SUMMARY_METRICS}
-        return best | {"best_epoch": float(trial.best.epoch)}
+            return numbers
+        measured = trial.best.metrics
+        best = {f"best_val_{name}": measured[f"val_{name}"] for name in SUMMARY_METRICS if f"val_{name}" in measured}
+        return numbers | best | {"best_epoch": float(trial.best.epoch)}
 
 
-def _failure_tags(failure: Failure | None) -> dict[str, str]:
-    return {} if failure is None else {"study.error": failure.reason, "study.traceback": failure.traceback}
+def _end_tags(trial: TrialProgress) -> dict[str, str]:
+    tags = {f"study.{name}": fact for name, fact in trial.facts.items() if isinstance(fact, str)}
+    if trial.failure is not None:
+        tags |= {"study.error": trial.failure.reason, "study.traceback": trial.failure.traceback}
+    return tags

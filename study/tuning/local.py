@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from study.tuning.ledger import Ledger
 from study.tuning.preparation import PreparedStudy
-from study.tuning.worker import TrialSession
+from study.tuning.worker import TrialSession, WarmProcess
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,14 @@ class InProcessExecutor:
 
     def run(self, ledger: Ledger) -> None:
         """Runs trials until the ledger has none left or is interrupted (Ctrl-C)."""
+        warm: WarmProcess | None = None
         try:
             while (trial := ledger.begin()) is not None:
                 # As many threads as on a cluster: the sum of floats depends on how many add them up.
                 resources = self.prepared.definition.resources
                 task = self.prepared.task_of(trial, num_threads=resources.cpus, uses_gpu=resources.gpus > 0)
-                _run_one(ledger, trial.number, TrialSession(task, self.prepared.data))
+                warm = warm or WarmProcess.of(task)
+                _run_one(ledger, trial.number, TrialSession(task, self.prepared.data, warm))
         except KeyboardInterrupt:
             ledger.interrupt_open()
 
@@ -33,4 +35,4 @@ def _run_one(ledger: Ledger, number: int, session: TrialSession) -> None:
         is_pruned = report.measurement is not None and ledger.record(number, report.measurement, report.is_in_mlflow)
         is_over = report.is_last or is_pruned
     session.close()
-    ledger.finish(number, report.failure)
+    ledger.finish(number, report.failure, report.facts)

@@ -65,12 +65,6 @@ def prepare(
             f"[confirm] is understood but not carried out by this version, and {definition.file} has one. Remove it; "
             f'to repeat a recipe with other seeds, search over `seed` with sampler = "grid".'
         )
-    if definition.data.views == "pair" or definition.data.task == "number":
-        given = 'views = "pair"' if definition.data.views == "pair" else 'task = "number"'
-        raise DefinitionError(
-            f"this version trains classifiers of single photos, but {definition.file} asks for {given}. "
-            f'Use views = "each" and task = "class"; `study data` takes both.'
-        )
     build_pruner(definition.search.pruner, definition.trial.epochs)
     _check_folds(definition)
     open_source(definition, settings.cache_folder)  # lists the photos: a missing folder is news before weights are fetched
@@ -82,6 +76,8 @@ def prepare(
         for written in _values_of("weights", definition)
     }
     data = prepare_data(definition, settings.cache_folder, on_progress)
+    if data.classes:
+        definition.objective.check_classes(data.num_classes)
     return PreparedStudy(definition, settings, data, weights)
 
 

@@ -4,7 +4,7 @@ What Ray saves of them is nothing: Optuna's storage and MLflow hold the study, a
 for the trials that are left.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from study.data.study_data import StudyData, open_data
 from study.errors import StudyError
 from study.trial import Failure
 from study.tuning.ledger import Ledger, TrialProgress
-from study.tuning.worker import StepReport, TrialSession, TrialTask
+from study.tuning.worker import StepReport, TrialSession, TrialTask, WarmProcess
 
 REPORT = "report"  # key of the one entry that our results carry beside Ray's own
 MAX_RETRIES = 2  # a trial whose process dies is started again this often, under the same number and run
@@ -73,19 +73,20 @@ class LedgerScheduler(FIFOScheduler):
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """The last epoch was reported, the pruner stopped the trial, or the study is being interrupted."""
         with self._stopping_on_error():
-            self._finish(trial, self._record_last(trial, result))
+            report = self._record_last(trial, result)
+            self._finish(trial, *((report.failure, report.facts) if report else (None, {})))
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """The trial's process died once too often."""
         cause = str(trial.get_pickled_error() or trial.get_error() or "no cause known").strip()
         reason = f"the trial's process died {MAX_RETRIES + 1} times; last: {cause.splitlines()[0]}"
         with self._stopping_on_error():
-            self._finish(trial, Failure(reason=reason, traceback=cause))
+            self._finish(trial, Failure(reason=reason, traceback=cause), {})
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
         """A trial that never started: the study is being interrupted."""
         with self._stopping_on_error():
-            self._finish(trial, None)
+            self._finish(trial, None, {})
 
     @contextmanager
     def _stopping_on_error(self) -> Iterator[None]:
@@ -103,16 +104,16 @@ class LedgerScheduler(FIFOScheduler):
             return False
         return self._ledger.record(trial.config["number"], report.measurement, report.is_in_mlflow)
 
-    def _record_last(self, trial: Trial, result: dict[str, Any]) -> Failure | None:
+    def _record_last(self, trial: Trial, result: dict[str, Any]) -> StepReport | None:
         """Ray gives a trial's last result here only; a pruned trial's was recorded already and is skipped by its epoch."""
         if REPORT not in (result or {}):
             return None
         self._record(trial, result)
-        return StepReport.model_validate_json(result[REPORT]).failure
+        return StepReport.model_validate_json(result[REPORT])
 
-    def _finish(self, trial: Trial, failure: Failure | None) -> None:
+    def _finish(self, trial: Trial, failure: Failure | None, facts: Mapping[str, str | float]) -> None:
         if trial.config["number"] in self._ledger.open_trials:
-            self._ledger.finish(trial.config["number"], failure)
+            self._ledger.finish(trial.config["number"], failure, facts)
 
 
 class StudyTrainable(tune.Trainable):
@@ -122,6 +123,7 @@ class StudyTrainable(tune.Trainable):
         """Starts the first trial."""
         self._data: dict[str, StudyData] = {}
         self._session: TrialSession | None = None
+        self._warm: WarmProcess | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -130,7 +132,8 @@ class StudyTrainable(tune.Trainable):
         task = TrialTask.model_validate_json(new_config["task"])
         if task.data_folder not in self._data:
             self._data = {task.data_folder: open_data(Path(task.data_folder))}
-        self._session = TrialSession(task, self._data[task.data_folder])
+        self._warm = self._warm or WarmProcess.of(task)
+        self._session = TrialSession(task, self._data[task.data_folder], self._warm)
         return True
 
     def step(self) -> dict[str, Any]:

@@ -10,24 +10,28 @@ import numpy as np
 import torch
 
 import study
+from study.data.examples import examples_of
 from study.data.study_data import StudyData
-from study.definition import Metric, Objective
+from study.definition import Objective
 from study.errors import ModelError
 from study.models.classifier import Classifier
-from study.models.exported import ModelContract, load_exported, save_exported
+from study.models.exported import ModelContract, TargetScale, load_exported, save_exported
 from study.models.normalization import make_normalizer
 from study.search.advisor import Outcome
-from study.tracking.figures import save_confusion, save_curves
+from study.tracking.figures import save_confusion, save_curves, save_scatter
 from study.tracking.mlflow_tracker import MlflowTracker
 from study.tracking.registry import register_model, registered_versions, set_alias
-from study.training.evaluation import evaluate
-from study.trial import ConfusionMatrix, TrialState
+from study.training.evaluation import Evaluation, evaluate_split
+from study.training.targets import training_moments
+from study.trial import TrialState
+from study.tuning.chance import chance_level
 from study.tuning.preparation import PreparedStudy
-from study.tuning.worker import rebuild_trained, weights_file
+from study.tuning.trial_files import rebuild_trained, weights_file
 
 WEIGHTS_TAG = "study.weights_digest"
-CURVES = ("train_loss", "val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1")
-# Between the trial's own measurement and this one lie another machine or batch size: rounding, not another model.
+CURVES = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "mae", "r2")
+# Between the trial's own measurement and this one lie another machine or batch size: rounding, not another model. Of a share
+# it is so much, of a number beyond 1 (an MAE in dollars) that share of it.
 MAX_REBUILD_DIFFERENCE = 0.02
 
 
@@ -37,7 +41,7 @@ class Winner:
 
     Attributes:
         metrics: on the validation split, by the names of a `Measurement`.
-        chance: what a classifier that looks at no photo reaches on the objective.
+        chance: what a model that looks at no photo reaches on the objective.
     """
 
     outcome: Outcome
@@ -82,17 +86,17 @@ def register_winner(
     data = prepared.data.with_fold(best.config.fold)
     output_folder = prepared.settings.study_folder(definition.name)
     weights = prepared.weights_of(best.config)
-    model = rebuild_trained(best.config, data.num_classes, weights, weights_file(output_folder, best.number))
+    model = rebuild_trained(best.config, data, weights, weights_file(output_folder, best.number))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    measured = evaluate(model, data, data.splits.val, normalization=best.config.normalization, device=device)
+    measured = evaluate_split(model, data, "val", normalization=best.config.normalization, device=device)
     metrics = measured.named("val")
     _require_same(metrics[definition.objective.key], best, definition.objective)
     folder = output_folder / "champion"
     _export(folder, model, prepared, best, metrics)
-    _log_figures(tracker, prepared, best, parent_run_id, measured.confusion)
+    _log_figures(tracker, prepared, best, parent_run_id, measured)
     model_version = _register_once(prepared, folder, best)
     set_alias(prepared.settings.tracking_uri, definition.name, "champion", model_version)
-    chance = chance_level(definition.objective.metric, np.bincount(data.labels[data.splits.val], minlength=data.num_classes))
+    chance = chance_level(definition.objective.metric, examples_of(data), is_log=data.is_log)
     return Winner(best, metrics, chance, folder, definition.name, model_version)
 
 
@@ -113,29 +117,9 @@ def _register_once(prepared: PreparedStudy, folder: Path, best: Outcome) -> str:
     return register_model(uri, definition.name, folder, best.run_id, tags, description)
 
 
-def chance_level(metric: Metric, counts: np.ndarray) -> float:
-    """What a classifier that looks at no photo reaches: always the commonest class; for the loss, the class shares.
-
-    Args:
-        counts: photos of each class in the split, int [num_classes].
-    """
-    shares = counts / counts.sum()
-    shares = shares[shares > 0]
-    match metric:
-        case "accuracy":
-            return float(shares.max())
-        case "balanced_accuracy":
-            return 1 / len(shares)
-        case "macro_f1":
-            # Precision is the commonest class's share p, recall 1, so F1 = 2p / (1 + p); every other class has 0.
-            return float(2 * shares.max() / (1 + shares.max()) / len(shares))
-        case "loss":
-            return float(-(shares * np.log(shares)).sum())
-
-
 def _require_same(value: float, best: Outcome, objective: Objective) -> None:
     assert best.value is not None, "a completed trial has a value"
-    if abs(value - best.value) > MAX_REBUILD_DIFFERENCE:
+    if abs(value - best.value) > MAX_REBUILD_DIFFERENCE * max(1.0, abs(best.value)):
         raise ModelError(
             f"the exported model must repeat its trial, but {objective.key} is {value:.4f} and trial {best.number} measured "
             f"{best.value:.4f}. Do not use it; please report this with the study's folder."
@@ -145,7 +129,10 @@ def _require_same(value: float, best: Outcome, objective: Objective) -> None:
 def _export(folder: Path, model: Classifier, prepared: PreparedStudy, best: Outcome, metrics: Mapping[str, float]) -> None:
     data: StudyData = prepared.data.with_fold(best.config.fold)
     contract = ModelContract(
+        task="class" if data.values is None else "number",
         classes=data.classes,
+        target=_target_scale(data),
+        example_views=data.example_views,
         image_size=data.image_size,
         normalization=make_normalizer(best.config.normalization, data.statistics),
         backbone=best.config.backbone,
@@ -160,16 +147,31 @@ def _export(folder: Path, model: Classifier, prepared: PreparedStudy, best: Outc
     save_exported(folder, model, contract)
 
 
+def _target_scale(data: StudyData) -> TargetScale | None:
+    """What a model of numbers was trained on."""
+    if data.values is None:
+        return None
+    mean, std = training_moments(examples_of(data))
+    return TargetScale(mean=mean, std=std, is_log=data.is_log)
+
+
 def _log_figures(
-    tracker: MlflowTracker, prepared: PreparedStudy, best: Outcome, parent_run_id: str, confusion: ConfusionMatrix
+    tracker: MlflowTracker, prepared: PreparedStudy, best: Outcome, parent_run_id: str, measured: Evaluation
 ) -> None:
-    """Confusion matrix and curves, on the winner's run and on the study's."""
+    """Confusion matrix (of numbers: predicted against true ones) and curves, on the winner's run and on the study's."""
     assert best.run_id is not None, "a completed trial has a run"
     folder = prepared.settings.study_folder(prepared.definition.name) / "figures"
     shutil.rmtree(folder, ignore_errors=True)
     title = f"{prepared.definition.name}, trial {best.number}: validation"
-    save_confusion(confusion, prepared.data.classes, title, folder)
-    curves = {name: tracker.history(best.run_id, name) for name in CURVES}
+    if measured.confusion is not None:
+        save_confusion(measured.confusion, prepared.data.classes, title, folder)
+    else:
+        examples = examples_of(prepared.data.with_fold(best.config.fold))
+        assert examples.values is not None, "without classes there are numbers"
+        true = examples.values[examples.val]
+        save_scatter(np.exp(true) if prepared.data.is_log else true, measured.predictions, title, folder)
+    curves = {name: tracker.history(best.run_id, name) for name in ("train_loss", *(f"val_{name}" for name in CURVES))}
+    curves = {name: curve for name, curve in curves.items() if curve}
     objective = prepared.definition.objective
     pick = max if objective.is_maximized else min
     best_epoch, _ = pick(curves[objective.key], key=lambda point: point[1])

@@ -1,24 +1,34 @@
 """One trial, from its task to its measurements. Knows nothing of Ray, Optuna or the driver."""
 
+import logging
 import time
 import traceback
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from pydantic import Field
 
 from study.data.study_data import StudyData
 from study.definition import Objective
-from study.errors import TrackingError
-from study.models.classifier import Classifier, build_classifier
+from study.errors import TrackingError, TrialError
+from study.models.classifier import build_classifier
+from study.models.loaded_networks import LoadedNetworks
 from study.models.weights import ResolvedWeights
 from study.tracking.mlflow_tracker import MlflowTracker
+from study.training.activation_cache import ActivationCache
 from study.training.loop import fit
+from study.training.training import Training, start_training
 from study.trial import Failure, Measurement, Plain, TrialConfig
+from study.tuning.trial_files import save_trained, state_file
+
+logger = logging.getLogger(__name__)
 
 DELIVERY_INTERVAL_S = 10.0  # long trials show up in MLflow while they run; short ones cost one batch, written by the driver
+SAVE_INTERVAL_S = 20.0  # a crash costs this much training, or:
+SAVE_SHARE = 0.05  # saving takes at most this share of a trial's time (VGG-16 with Adam is 1.6 GB)
 
 
 class TrialTask(Plain):
@@ -55,41 +65,72 @@ class StepReport(Plain):
 
     Attributes:
         is_in_mlflow: the worker has delivered this and all earlier measurements itself.
+        facts: how the trial was computed, by name; with the last report.
         is_last: nothing follows.
     """
 
     measurement: Measurement | None = None
     failure: Failure | None = None
     is_in_mlflow: bool = False
+    facts: Mapping[str, str | float] = Field(default_factory=dict)
     is_last: bool
+
+
+@dataclass(frozen=True, eq=False)
+class WarmProcess:
+    """What a process keeps from one trial to the next; none of it changes a result."""
+
+    activations: ActivationCache
+    networks: LoadedNetworks
+
+    @classmethod
+    def of(cls, task: TrialTask) -> Self:
+        """What is kept for this task's study."""
+        return cls(ActivationCache(Path(task.activations_folder)), LoadedNetworks(task.device))
 
 
 class TrialSession:
     """A running trial, an epoch a step; whatever goes wrong in it becomes its recorded failure."""
 
-    def __init__(self, task: TrialTask, data: StudyData) -> None:
+    def __init__(self, task: TrialTask, data: StudyData, warm: WarmProcess) -> None:
         self._task = task
-        self._measurements = run_trial(task, data)
+        self._data = data
+        self._warm = warm
+        self._training: Training | None = None
+        self._measurements: Generator[Measurement] | None = None
         self._undelivered: list[Measurement] = []
         self._delivered_s = time.monotonic()
 
     def step(self) -> StepReport:
         """Trains and measures one epoch."""
         try:
-            measurement = next(self._measurements)
+            measurement = next(self._running())
         except Exception as error:  # the trial boundary: one trial's failure must not end the study
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            return StepReport(failure=Failure(reason=reason, traceback=traceback.format_exc()), is_last=True)
+            failure = Failure(reason=reason, traceback=traceback.format_exc())
+            return StepReport(failure=failure, facts=self._facts(), is_last=True)
         self._undelivered.append(measurement)
         return StepReport(
             measurement=measurement,
             is_in_mlflow=self._deliver(),
-            is_last=measurement.epoch == self._task.config.epochs,
+            facts=self._facts(),
+            is_last=measurement.is_last,
         )
 
     def close(self) -> None:
         """Ends the training where it is; what it holds is freed."""
-        self._measurements.close()
+        if self._measurements is not None:
+            self._measurements.close()
+
+    def _running(self) -> Generator[Measurement]:
+        """The measurements; the model is built at the first step, so that what goes wrong there is the trial's failure."""
+        if self._measurements is None:
+            self._training = begin_training(self._task, self._data, self._warm)
+            self._measurements = run_trial(self._training, Path(self._task.output_folder), self._task.number)
+        return self._measurements
+
+    def _facts(self) -> Mapping[str, str | float]:
+        return {} if self._training is None else self._training.facts()
 
     def _deliver(self) -> bool:
         """Appends what is due to the MLflow run. If MLflow is away, the driver delivers at the trial's end."""
@@ -104,62 +145,83 @@ class TrialSession:
         return True
 
 
-def run_trial(task: TrialTask, data: StudyData) -> Generator[Measurement]:
-    """Trains as the task says; yields a measurement an epoch. Pruning is a caller that stops asking.
-
-    The weights of the best epoch are on disk before the last measurement is yielded (`trained_weights`).
+def begin_training(task: TrialTask, data: StudyData, warm: WarmProcess) -> Training:
+    """The task's training where it stood when it was last saved, else at its beginning.
 
     Raises:
-        TrialError: if the training itself goes wrong.
+        TrialError: if the recipe cannot be carried out.
+        ModelError: if the weights are not there, or do not fit.
     """
     assert task.config.seed is not None, "the advisor resolves the seed"
     torch.set_num_threads(task.num_threads)
     data = data.with_fold(task.config.fold)
-    model = build_classifier(task.config, data.num_classes, task.weights, task.config.seed)
-    best_value: float | None = None
-    best_state: dict[str, Tensor] = {}
-    measurements = fit(
+    model = build_classifier(
+        task.config,
+        data.num_outputs,
+        task.weights,
+        task.config.seed,
+        image_size=data.image_size,
+        num_views=data.num_views,
+        networks=warm.networks,
+    )
+    training = start_training(
         model,
         data,
         task.config,
         seed=task.config.seed,
         device=task.device,
-        activations_folder=Path(task.activations_folder),
         weights_digest=task.weights.digest,
+        objective=task.objective,
+        cache=warm.activations,
     )
-    for measurement in measurements:
-        value = measurement.metrics[task.objective.key]
-        if best_value is None or task.objective.is_better(value, best_value):
-            best_value, best_state = value, trained_state(model)
-        if measurement.epoch == task.config.epochs:
-            save_trained(best_state, Path(task.output_folder), task.number)
+    _restore(training, state_file(Path(task.output_folder), task.number))
+    return training
+
+
+def run_trial(training: Training, output_folder: Path, number: int) -> Generator[Measurement]:
+    """Trains to the end; yields a measurement an epoch. Pruning is a caller that stops asking.
+
+    The weights of the best epoch are on disk before the last measurement is yielded (`weights_file`). On the way the training
+    is saved, so that a trial whose process dies goes on from there.
+
+    Raises:
+        TrialError: if the training itself goes wrong.
+    """
+    saved_as = state_file(output_folder, number)
+    clock = _SaveClock()
+    for measurement in fit(training):
+        if measurement.is_last:
+            save_trained(training.best_tensors, output_folder, number)
+            saved_as.unlink(missing_ok=True)
+        elif measurement.epoch == training.epoch:
+            clock.save_if_due(lambda: training.save(saved_as))
         yield measurement
 
 
-def trained_state(model: Classifier) -> dict[str, Tensor]:
-    """Copies of all tensors that training can change; the frozen stages come from the weights file again."""
-    frozen = {f"stages.{name}." for name, _ in list(model.stages.named_children())[: model.num_frozen]}
-    state = model.state_dict()
-    return {key: tensor.detach().cpu().clone() for key, tensor in state.items() if not key.startswith(tuple(frozen))}
+@dataclass
+class _SaveClock:
+    """Says when to save."""
+
+    saved_s: float = field(default_factory=time.monotonic)
+    cost_s: float = 0.0
+
+    def save_if_due(self, save: Callable[[], None]) -> None:
+        started_s = time.monotonic()
+        if started_s - self.saved_s < max(SAVE_INTERVAL_S, self.cost_s / SAVE_SHARE):
+            return
+        try:
+            save()
+        except OSError as error:  # a full disk costs the safety net, not the trial
+            logger.warning("the training could not be saved: %s", error)
+        self.saved_s = time.monotonic()
+        self.cost_s = self.saved_s - started_s
 
 
-def weights_file(output_folder: Path, number: int) -> Path:
-    """Where the trial `number` leaves the weights of its best epoch."""
-    return output_folder / "trials" / f"{number:05d}.safetensors"
-
-
-def save_trained(state: dict[str, Tensor], output_folder: Path, number: int) -> None:
-    """Writes a trial's trained tensors, whole or not at all."""
-    file = weights_file(output_folder, number)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(".tmp")
-    save_file({key: tensor.contiguous() for key, tensor in state.items()}, unfinished)
-    unfinished.replace(file)
-
-
-def rebuild_trained(task_config: TrialConfig, num_classes: int, weights: ResolvedWeights, file: Path) -> Classifier:
-    """The model of a completed trial: the same start as the trial's, then its trained tensors over it."""
-    assert task_config.seed is not None, "the advisor resolves the seed"
-    model = build_classifier(task_config, num_classes, weights, task_config.seed)
-    model.load_state_dict(load_file(file), strict=False)
-    return model.eval()
+def _restore(training: Training, path: Path) -> None:
+    if not path.exists():
+        return
+    try:
+        training.restore(path)
+    except TrialError as error:
+        logger.warning("the trial starts again: %s", error)
+        path.unlink(missing_ok=True)

@@ -7,9 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import PIL
+import torch
+import torchvision
 from PIL import features
 
 
@@ -26,11 +29,22 @@ def describe_machine() -> str:
     )
 
 
+def describe_torch() -> str:
+    """torch's version, threads, and what bf16 costs here: AMX and AVX512-BF16 have it in hardware. One line."""
+    flags = {"AVX512-BF16": torch.cpu._is_avx512_bf16_supported(), "AMX": torch.cpu._is_amx_tile_supported()}
+    units = ", ".join(f"{'with' if is_there else 'no'} {name}" for name, is_there in flags.items())
+    versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+    return f"{versions}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}, {units}"
+
+
 def seconds(action: Callable[[], object]) -> float:
     """How long a call takes."""
     started_s = time.perf_counter()
     action()
     return time.perf_counter() - started_s
+
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -45,20 +59,43 @@ class Taken:
     wall_s: float
     cpu_s: float
 
+    @staticmethod
+    def now() -> "Taken":
+        """Both clocks. The children's ticks are of 10 ms."""
+        return Taken(time.perf_counter(), time.process_time() + sum(os.times()[2:4]))
+
+    def since(self, start: "Taken") -> "Taken":
+        """What went by between two calls of `now`."""
+        return Taken(self.wall_s - start.wall_s, self.cpu_s - start.cpu_s)
+
+
+def taken(action: Callable[[], object]) -> Taken:
+    """What a call takes."""
+    started = Taken.now()
+    action()
+    return Taken.now().since(started)
+
 
 def race(contestants: dict[str, Callable[[Path], object]], num_rounds: int) -> dict[str, list[Taken]]:
     """What each contestant took in each round, in an empty folder of its own, which is cleared outside the time.
 
     They take turns, so a busy machine is busy for all.
     """
-    taken: dict[str, list[Taken]] = {name: [] for name in contestants}
+    found: dict[str, list[Taken]] = {name: [] for name in contestants}
     for _ in range(num_rounds):
         for name, action in contestants.items():
             with tempfile.TemporaryDirectory() as folder:
-                before_s = sum(os.times()[:4])
-                wall_s = seconds(lambda action=action, folder=folder: action(Path(folder)))  # type: ignore[misc]
-                taken[name].append(Taken(wall_s, sum(os.times()[:4]) - before_s))
-    return taken
+                found[name].append(taken(lambda action=action, folder=folder: action(Path(folder))))  # type: ignore[misc]
+    return found
+
+
+def alternate(contestants: dict[str, Callable[[], Result]], num_rounds: int) -> dict[str, list[Result]]:
+    """What each contestant returned in each round; every second round in reverse, so that a drift of the machine cancels."""
+    results: dict[str, list[Result]] = {name: [] for name in contestants}
+    for number in range(num_rounds):
+        for name in list(contestants)[:: 1 if number % 2 == 0 else -1]:
+            results[name].append(contestants[name]())
+    return results
 
 
 def median_ratio(slow: Sequence[float], fast: Sequence[float]) -> float:

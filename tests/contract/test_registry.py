@@ -45,7 +45,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         study="instruments",
         trial_number=7,
     )
-    save_exported(folder, build_classifier(CONFIG, len(CLASSES), weights, seed=0), contract)
+    save_exported(folder, build_classifier(CONFIG, len(CLASSES), weights, seed=0, image_size=64), contract)
     return folder
 
 

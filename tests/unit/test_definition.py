@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from study.data_definition import DataDefinition
-from study.definition import StudyDefinition, load_definition, parse_definition
+from study.definition import Metric, Objective, StudyDefinition, load_definition, parse_definition
 from study.errors import DefinitionError
 from study.space import Choices, Range
 
@@ -123,6 +123,53 @@ def test_view_is_the_target_where_there_are_several_and_else_a_column() -> None:
     assert data_of('generated = "instruments"\ntarget = "view"').is_view_the_target
 
 
+NUMBERS = TABLE + 'images = "photo"\ntask = "number"'
+
+
+def objective_of(data: str, objective: str = "") -> Objective:
+    return parse(TEXT.replace('generated = "instruments"', f"{data}\n[objective]\n{objective}")).objective
+
+
+def test_the_default_metric_is_balanced_accuracy_of_classes_and_the_mean_error_of_numbers() -> None:
+    classes, numbers = objective_of('generated = "instruments"'), objective_of(NUMBERS, 'direction = "minimize"')
+    assert (classes.key, classes.is_maximized) == ("val_balanced_accuracy", True)
+    assert (numbers.key, numbers.is_maximized) == ("val_mae", False)
+    without_table = parse(TEXT.replace('generated = "instruments"', NUMBERS)).objective
+    assert without_table == Objective(metric="mae")
+
+
+@pytest.mark.parametrize(
+    ("metric", "is_maximized"),
+    [
+        *[("balanced_accuracy", True), ("accuracy", True), ("macro_f1", True), ("top5_accuracy", True), ("r2", True)],
+        *[("loss", False), ("calibration_error", False), ("mae", False)],
+    ],
+)
+def test_each_metric_has_its_one_direction(metric: Metric, is_maximized: bool) -> None:
+    data = NUMBERS if metric in ("mae", "r2") else 'generated = "instruments"'
+    objective = objective_of(data, f'metric = "{metric}"')
+    assert (objective.metric, objective.is_maximized) == (metric, is_maximized)
+    assert objective.is_better(2.0, 1.0) == is_maximized == (not objective.is_better(1.0, 2.0))
+    assert not objective.is_better(1.0, 1.0)
+
+
+def test_a_loss_can_be_improved_of_numbers_too() -> None:
+    assert objective_of(NUMBERS, 'metric = "loss"').metric == "loss"
+
+
+def test_the_five_most_probable_are_no_objective_among_five_classes() -> None:
+    Objective(metric="top5_accuracy").check_classes(6)
+    Objective().check_classes(2)
+    with pytest.raises(DefinitionError, match=r"needs 6 classes or more, but \[data\] has 5\. Use accuracy"):
+        Objective(metric="top5_accuracy").check_classes(5)
+
+
+def test_what_is_done_about_classes_may_be_named_where_the_target_is_a_number_if_it_is_nothing() -> None:
+    text = TEXT.replace('generated = "instruments"', NUMBERS)
+    text = text.replace("epochs = 3", 'epochs = 3\nimbalance = "none"\nlabel_smoothing = 0.0')
+    assert parse(text).trial.imbalance == "none"
+
+
 MISTAKES = {
     "unknown key": ("epochs = 3", "epoch = 3", ("`trial.epoch`", "Did you mean `epochs`?")),
     "unknown key of [data]": (
@@ -231,6 +278,46 @@ MISTAKES = {
         "[trial]",
         '[objective]\nmetric = "loss"\ndirection = "maximize"\n[trial]',
         ("better lower",),
+    ),
+    "mean error to be maximized": (
+        'generated = "instruments"',
+        f'{NUMBERS}\n[objective]\ndirection = "maximize"',
+        ("mae is better lower", "'minimize'"),
+    ),
+    "metric of numbers for classes": (
+        "[trial]",
+        '[objective]\nmetric = "mae"\n[trial]',
+        ("`objective.metric` must be one of balanced_accuracy, accuracy", "task = 'class'", "'mae'", "Use balanced_accuracy"),
+    ),
+    "metric of classes for numbers": (
+        'generated = "instruments"',
+        f'{NUMBERS}\n[objective]\nmetric = "macro_f1"',
+        ("`objective.metric` must be one of mae, r2, loss", "task = 'number'", "'macro_f1'", "Use mae"),
+    ),
+    "misspelt metric": (
+        "[trial]",
+        '[objective]\nmetric = "acuracy"\n[trial]',
+        ("`objective.metric`", "Did you mean `accuracy`?"),
+    ),
+    "imbalance of numbers": (
+        'generated = "instruments"\n[trial]',
+        f'{NUMBERS}\n[trial]\nimbalance = "weighted_loss"',
+        ("`imbalance` is for classes only", "'weighted_loss'", "[trial]", "Remove it"),
+    ),
+    "searched imbalance of numbers": (
+        'generated = "instruments"\n[trial]\nepochs = 3\n[space]',
+        f'{NUMBERS}\n[space]\nimbalance = {{ choices = ["none", "balanced_subset"] }}',
+        ("`imbalance` is for classes only", "'balanced_subset'", "[space]", "Remove it"),
+    ),
+    "smoothed numbers": (
+        'generated = "instruments"\n[trial]',
+        f"{NUMBERS}\n[trial]\nlabel_smoothing = 0.1",
+        ("`label_smoothing` is for classes only", "0.1", "[trial]"),
+    ),
+    "searched smoothing of numbers": (
+        'generated = "instruments"\n[trial]\nepochs = 3\n[space]',
+        f"{NUMBERS}\n[space]\nlabel_smoothing = {{ low = 0.0, high = 0.2 }}",
+        ("`label_smoothing` is for classes only", "0.2", "[space]"),
     ),
     "endless grid": ("trials = 7", 'sampler = "grid"', ("a grid must be finite", "optimizer")),
     "unknown sampler": ("trials = 7", 'sampler = "tpee"', ("`search.sampler`", "Did you mean `tpe`?")),

@@ -122,6 +122,36 @@ def test_data_of_another_format_is_an_error(definition: StudyDefinition, tmp_pat
         open_data(file.parent)
 
 
+def test_data_of_an_earlier_format_are_written_anew(definition: StudyDefinition, tmp_path: Path) -> None:
+    prepared = prepare_data(definition, tmp_path / "cache")
+    file = prepared.folder / "data.json"
+    earlier = json.loads(file.read_text()) | {"format_version": 2}
+    del earlier["example_views"]
+    file.write_text(json.dumps(earlier))
+    again = prepare_data(definition, tmp_path / "cache")
+    assert (again.folder, again.digest, again.report) == (prepared.folder, prepared.digest, prepared.report)
+    assert json.loads(file.read_text())["format_version"] == 3
+
+
+@pytest.mark.parametrize("damage", ["{", '{"format_version": 4}'])
+def test_damaged_data_and_data_of_a_later_format_are_not_overwritten(
+    definition: StudyDefinition, tmp_path: Path, damage: str
+) -> None:
+    file = prepare_data(definition, tmp_path / "cache").folder / "data.json"
+    file.write_text(damage)
+    with pytest.raises(DataError, match=r"data\.json is not: .*run the study again"):
+        prepare_data(definition, tmp_path / "cache")
+    assert file.read_text() == damage
+
+
+def test_pairs_are_other_data_than_the_same_photos_for_themselves(definition_of: DefinitionOf, tmp_path: Path) -> None:
+    generated = 'generated = "instruments"\nnum_photos = 60\nimage_size = 16\nviews = '
+    each, pair = (prepare_data(definition_of(generated + f'"{views}"'), tmp_path) for views in ("each", "pair"))
+    assert (each.example_views, pair.example_views) == ((), ("back", "front"))
+    assert each.digest != pair.digest
+    assert open_data(pair.folder).example_views == ("back", "front")
+
+
 def test_data_without_its_images_is_an_error(definition: StudyDefinition, tmp_path: Path) -> None:
     data = prepare_data(definition, tmp_path / "cache")
     (packed,) = packed_arrays(tmp_path / "cache")

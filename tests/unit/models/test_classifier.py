@@ -4,15 +4,20 @@ import pytest
 import torch
 from torch import nn
 
+from study.errors import ModelError
 from study.models.classifier import Classifier, build_classifier
+from study.models.unallocated import UnallocatedParameters
 from study.models.weights import RANDOM_DIGEST, ResolvedWeights
 from study.trial import Head, TrialConfig
 
 RANDOM = ResolvedWeights(None, RANDOM_DIGEST)
 
 
-def build(backbone: str = "resnet18", head: Head = "replace", freeze_depth: float = 1.0, seed: int = 0) -> Classifier:
-    return build_classifier(TrialConfig(backbone=backbone, head=head, freeze_depth=freeze_depth), 3, RANDOM, seed)
+def build(
+    backbone: str = "resnet18", head: Head = "replace", freeze_depth: float = 1.0, seed: int = 0, num_views: int = 1
+) -> Classifier:
+    config = TrialConfig(backbone=backbone, head=head, freeze_depth=freeze_depth)
+    return build_classifier(config, 3, RANDOM, seed, image_size=64, num_views=num_views)
 
 
 def last_layer(model: Classifier) -> nn.Linear:
@@ -64,12 +69,42 @@ def test_a_new_model_is_as_train_leaves_it() -> None:
     ]
 
 
-def test_the_head_keeps_the_dropout_of_the_last_layer_that_it_replaces() -> None:
-    with torch.device("meta"):
-        dropouts = {
-            name: build(name).head.get_submodule("dropout").p for name in ("vgg11", "alexnet", "resnet18", "squeezenet1_0")
-        }
-    assert dropouts == {"vgg11": 0.5, "alexnet": 0.0, "resnet18": 0.0, "squeezenet1_0": 0.5}
+@pytest.mark.parametrize("head", ["replace", "append"])
+def test_the_features_of_an_examples_views_are_joined_in_their_order(head: Head) -> None:
+    model = build("squeezenet1_1", head, num_views=2).eval()
+    images = torch.rand(6, 3, 32, 32)
+    outputs = model(images)
+    assert outputs.shape == (3, 3)
+    assert last_layer(model).in_features == 2 * (1000 if head == "append" else 512)
+    features = model.prefix(images)
+    expected = last_layer(model)(torch.cat([features[0::2], features[1::2]], dim=1))
+    torch.testing.assert_close(outputs, expected)
+    assert not torch.allclose(model(images[[1, 0, 2, 3, 4, 5]])[0], outputs[0])  # the views are told apart
+
+
+def test_trainable_stages_and_the_head_hold_all_that_is_trained() -> None:
+    model = build(freeze_depth=0.4)
+    assert [*model.frozen_stages, *model.trainable_stages] == list(model.stages)
+    parts = [*model.trainable_stages, model.head]
+    expected = {id(parameter) for part in parts for parameter in part.parameters()}
+    assert {id(parameter) for parameter in model.trainable_parameters()} == expected
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg11"])
+def test_frozen_stages_with_dropout_give_the_same_activations_every_time(name: str) -> None:
+    with UnallocatedParameters():
+        stages = build(name, freeze_depth=1.0).train().frozen_stages
+    dropouts = [module for stage in stages for module in stage.modules() if isinstance(module, torch.nn.Dropout)]
+    assert len(dropouts) == (2 if name == "alexnet" else 1)
+    activations = torch.rand(4, 8)
+    for dropout in dropouts:
+        assert dropout.p == 0.5
+        assert torch.equal(dropout(activations), activations)
+
+
+def test_photos_of_a_size_that_the_backbone_does_not_take_are_one_clear_error() -> None:
+    with pytest.raises(ModelError, match="at least 63 px, but image_size=32"):
+        build_classifier(TrialConfig(backbone="alexnet"), 3, RANDOM, 0, image_size=32)
 
 
 def test_forward_is_suffix_after_prefix_at_every_boundary() -> None:
@@ -93,7 +128,7 @@ def test_the_seed_decides_every_parameter_and_leaves_the_global_generator_alone(
 def test_the_seed_decides_only_the_head_where_the_weights_are_given(shared_data: Path) -> None:
     weights = ResolvedWeights(shared_data / "weights" / "squeezenet1_0_imagenet.safetensors", "any")
     config = TrialConfig(backbone="squeezenet1_0")
-    first, second = (build_classifier(config, 3, weights, seed) for seed in (0, 1))
+    first, second = (build_classifier(config, 3, weights, seed, image_size=64) for seed in (0, 1))
     assert all(torch.equal(a, b) for a, b in zip(first.stages.parameters(), second.stages.parameters(), strict=True))
     assert not torch.equal(last_layer(first).weight, last_layer(second).weight)
     assert first_layer(first).weight.device.type == "cpu"

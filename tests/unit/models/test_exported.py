@@ -10,7 +10,8 @@ from study.data.images import fit_to_square
 from study.data.statistics import ChannelStatistics
 from study.errors import DataError, ModelError
 from study.models.classifier import Classifier, build_classifier
-from study.models.exported import CONTRACT_FILE, WEIGHTS_FILE, ModelContract, load_exported, save_exported
+from study.models.contract import CONTRACT_FILE, ModelContract, TargetScale
+from study.models.exported import WEIGHTS_FILE, load_exported, save_exported
 from study.models.normalization import make_normalizer
 from study.models.weights import RANDOM_DIGEST, ResolvedWeights
 from study.trial import Head, TrialConfig
@@ -19,11 +20,19 @@ CLASSES = ("cello", "viola", "violin")
 STATISTICS = ChannelStatistics(mean=(0.2, 0.4, 0.6), std=(0.1, 0.2, 0.3))
 
 
-def export(folder: Path, backbone: str = "squeezenet1_1", head: Head = "replace") -> tuple[Classifier, ModelContract]:
+def export(
+    folder: Path,
+    backbone: str = "squeezenet1_1",
+    head: Head = "replace",
+    views: tuple[str, ...] = (),
+    target: TargetScale | None = None,
+) -> tuple[Classifier, ModelContract]:
     config = TrialConfig(backbone=backbone, head=head, freeze_depth=0.5)
-    model = build_classifier(config, len(CLASSES), ResolvedWeights(None, RANDOM_DIGEST), seed=0)
     contract = ModelContract(
-        classes=CLASSES,
+        task="class" if target is None else "number",
+        classes=CLASSES if target is None else (),
+        target=target,
+        example_views=views,
         image_size=32,
         normalization=make_normalizer("global", STATISTICS),
         backbone=config.backbone,
@@ -33,6 +42,14 @@ def export(folder: Path, backbone: str = "squeezenet1_1", head: Head = "replace"
         study="violins",
         trial_number=7,
         metrics={"test_accuracy": 0.9},
+    )
+    model = build_classifier(
+        config,
+        contract.head_plan.num_outputs,
+        ResolvedWeights(None, RANDOM_DIGEST),
+        seed=0,
+        image_size=32,
+        num_views=contract.num_views,
     )
     save_exported(folder, model, contract)
     return model, contract
@@ -58,6 +75,51 @@ def test_an_exported_model_gives_the_trained_models_probabilities(backbone: str,
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
     assert exported.classes == CLASSES
     assert exported.contract.metrics == {"test_accuracy": 0.9}
+
+
+@pytest.mark.parametrize("is_log", [False, True])
+def test_a_model_of_numbers_gives_them_in_the_targets_unit(is_log: bool, tmp_path: Path) -> None:
+    model, contract = export(tmp_path, target=TargetScale(mean=9.0, std=0.5, is_log=is_log))
+    pixels = torch.tensor(np.stack([fit_to_square(photo, 32) for photo in photos(5)]))
+    with torch.no_grad():
+        numbers = model.eval()(contract.normalization(pixels))[:, 0].numpy() * 0.5 + 9.0
+    found = load_exported(tmp_path).predict(photos(5), batch_size=2)
+    np.testing.assert_allclose(found, np.exp(numbers) if is_log else numbers, rtol=1e-5)
+    assert found.shape == (5,)
+    assert found.dtype == np.float32
+    assert load_exported(tmp_path).predict([]).shape == (0,)
+
+
+def test_a_model_of_views_takes_their_photos_in_order(tmp_path: Path) -> None:
+    model, contract = export(tmp_path, views=("front", "back"))
+    given = photos(6)
+    pixels = torch.tensor(np.stack([fit_to_square(photo, 32) for photo in given]))
+    with torch.no_grad():
+        expected = model.eval()(contract.normalization(pixels)).softmax(dim=1).numpy()
+    exported = load_exported(tmp_path)
+    assert exported.example_views == ("front", "back")
+    found = exported.predict([(given[0], given[1]), (given[2], given[3]), [given[4], given[5]]], batch_size=2)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_too_many_or_too_few_photos_of_an_example_are_told(tmp_path: Path) -> None:
+    export(tmp_path / "pair", views=("front", "back"))
+    export(tmp_path / "single")
+    pair, single = load_exported(tmp_path / "pair"), load_exported(tmp_path / "single")
+    first, second, third = photos(3)
+    with pytest.raises(DataError, match=r"2 photos an example \(front, back\), but example 1 is 3 photos\. Give tuples of 2"):
+        pair.predict([(first, second), (first, second, third)])
+    with pytest.raises(DataError, match="example 0 is one photo"):
+        pair.predict([first, second])
+    with pytest.raises(DataError, match="one photo an example, but example 0 has 2"):
+        single.predict([(first, second)])
+
+
+def test_loading_leaves_the_global_generator_alone(tmp_path: Path) -> None:
+    export(tmp_path, backbone="resnet18")
+    before = torch.get_rng_state()
+    load_exported(tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_trained_channels_last_model_is_exported_too(tmp_path: Path) -> None:
@@ -89,10 +151,11 @@ def test_weights_that_were_tampered_with_are_refused(tmp_path: Path) -> None:
         load_exported(tmp_path)
 
 
-def test_a_contract_of_another_version_is_refused_before_its_fields_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 3])
+def test_a_contract_of_another_version_is_refused_before_its_fields_are_read(version: int, tmp_path: Path) -> None:
     export(tmp_path)
-    (tmp_path / CONTRACT_FILE).write_text(json.dumps({"contract_version": 2, "labels": []}))
-    with pytest.raises(ModelError, match=r"reads model contracts of version 1, but .*contract\.json has 2"):
+    (tmp_path / CONTRACT_FILE).write_text(json.dumps({"contract_version": version, "labels": []}))
+    with pytest.raises(ModelError, match=rf"reads model contracts of version 2, but .*contract\.json has {version}"):
         load_exported(tmp_path)
 
 
@@ -109,7 +172,11 @@ def test_a_missing_file_is_told_by_name(missing: str, tmp_path: Path) -> None:
     [
         ({"image_size": "large"}, "`image_size`"),
         ({"padding": [0, 0, 0]}, r"asks for \(0, 0, 0\)"),
-        ({"classes": ["one"]}, "and 1 classes, but does not"),
+        ({"classes": ["one"]}, "and 1 outputs, but does not"),
+        ({"classes": []}, 'task "class" needs classes and no target'),
+        ({"task": "number"}, '"number" a target and no classes'),
+        ({"image_size": 8}, "at least 17 px, but image_size=8"),
+        ({"example_views": ["front", "back"]}, "size mismatch"),
         ({"backbone": "resnet19"}, "Did you mean `resnet18`"),
     ],
 )

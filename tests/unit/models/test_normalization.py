@@ -29,6 +29,36 @@ def test_local_gives_every_photo_mean_0_and_standard_deviation_1_by_channel() ->
     torch.testing.assert_close(found.std(dim=(2, 3), correction=0), torch.ones(4, 3))
 
 
+@pytest.mark.parametrize("kind", ["imagenet", "global", "local"])
+def test_bytes_and_the_same_pixels_between_0_and_1_give_the_same(kind: str) -> None:
+    normalizer = make_normalizer(kind, STATISTICS)  # type: ignore[arg-type]
+    torch.testing.assert_close(normalizer(pixels() / 255), normalizer(pixels()), atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["imagenet", "local"])
+def test_the_result_is_written_where_it_is_asked_for(kind: str) -> None:
+    normalizer = make_normalizer(kind, STATISTICS)  # type: ignore[arg-type]
+    out = torch.full((4, 8, 8, 3), torch.nan)
+    found = normalizer(pixels(), out)
+    assert found.data_ptr() == out.data_ptr()
+    assert torch.equal(found, normalizer(pixels()))
+
+
+def test_local_equals_the_formula_written_out() -> None:
+    images = pixels().permute(0, 3, 1, 2).double() / 255
+    deviation, mean = torch.std_mean(images, dim=(2, 3), correction=0, keepdim=True)
+    expected = ((images - mean) / deviation).float()
+    torch.testing.assert_close(make_normalizer("local", STATISTICS)(pixels()), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(0, 8, 8, 3), (1, 1, 1, 3), (2, 5, 9, 3)])
+def test_any_number_and_form_of_photos_is_normalised(shape: tuple[int, ...]) -> None:
+    for kind in ("imagenet", "local"):
+        found = make_normalizer(kind, STATISTICS)(torch.zeros(shape, dtype=torch.uint8))
+        assert found.shape == (shape[0], 3, *shape[1:3])
+        assert found.isfinite().all()
+
+
 def test_a_photo_is_normalised_alike_in_every_batch() -> None:
     normalizer = make_normalizer("local", STATISTICS)
     torch.testing.assert_close(normalizer(pixels())[2:3], normalizer(pixels()[2:3]), atol=1e-6, rtol=0)
@@ -41,9 +71,11 @@ def test_a_flat_photo_becomes_zeros_and_not_nan() -> None:
 
 
 def test_the_pixels_given_are_left_as_they_are() -> None:
-    given = pixels()
-    make_normalizer("imagenet", STATISTICS)(given)
-    assert torch.equal(given, pixels())
+    for given in (pixels(), pixels() / 255):
+        before = given.clone()
+        for kind in ("imagenet", "local"):
+            make_normalizer(kind, STATISTICS)(given)
+        assert torch.equal(given, before)
 
 
 def test_statistics_are_required_unless_local() -> None:

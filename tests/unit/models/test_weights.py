@@ -2,16 +2,20 @@ import hashlib
 import pickle
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import Tensor
+from torchvision.models.vision_transformer import VisionTransformer
 
 from study.errors import ModelError
-from study.models import weights as weights_module
-from study.models.backbones import make_network
+from study.models import imagenet_files
+from study.models.backbones import known_backbones, make_network
+from study.models.weight_layouts import adapted, current_name, is_fitting
 from study.models.weights import RANDOM_DIGEST, ResolvedWeights, load_network, resolve_weights
 
 BACKBONE = "squeezenet1_1"
@@ -28,7 +32,7 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(weights_module, "_imagenet_url", lambda name: f"https://127.0.0.1:9/models/{name}-00000000.pth")
+    monkeypatch.setattr(imagenet_files, "_torchvision_url", lambda name: f"https://127.0.0.1:9/models/{name}-00000000.pth")
     return tmp_path / "hub" / "checkpoints"
 
 
@@ -80,16 +84,20 @@ def test_a_missing_and_a_foreign_tensor_are_told_by_name(tmp_path: Path, tensors
         resolve_weights(BACKBONE, "more.safetensors", tmp_path)
 
 
+@pytest.mark.parametrize("kept", [0, 4, 1000, -1000, -1])
 @pytest.mark.parametrize("ending", ["safetensors", "pth"])
-def test_a_file_that_was_cut_short_is_refused(ending: str, tmp_path: Path, tensors: dict[str, Tensor]) -> None:
+def test_a_file_that_was_cut_short_is_refused(ending: str, kept: int, tmp_path: Path, tensors: dict[str, Tensor]) -> None:
     path = tmp_path / f"cut.{ending}"
     if ending == "safetensors":
         save_file(tensors, path)
     else:
         torch.save(tensors, path)
-    path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(ModelError, match=rf"cut\.{ending} is damaged, cut short"):
-        resolve_weights(BACKBONE, path.name, tmp_path)
+    resolved = resolve_weights(BACKBONE, path.name, tmp_path)
+    path.write_bytes(path.read_bytes()[:kept])
+    for use in (lambda: resolve_weights(BACKBONE, path.name, tmp_path), lambda: load_network(BACKBONE, resolved)):
+        with pytest.raises(ModelError, match=rf"cut\.{ending} is damaged, cut short") as caught:
+            use()
+        assert "\n" not in str(caught.value)
 
 
 def test_a_pickle_with_code_in_it_is_refused_and_not_executed(tmp_path: Path) -> None:
@@ -133,10 +141,10 @@ def test_without_network_if_available_falls_back_to_random_weights_and_says_so(o
 
 
 def test_a_host_that_never_answers_costs_no_more_than_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights_module, "PROBE_TIMEOUT_S", 0.1)
-    monkeypatch.setattr(weights_module, "_probe", lambda url: time.sleep(2))
+    monkeypatch.setattr(imagenet_files, "PROBE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(imagenet_files, "_probe", lambda url: time.sleep(2))
     started_s = time.perf_counter()
-    assert not weights_module._answers("https://hanging.example")
+    assert not imagenet_files._answers("https://hanging.example")
     assert time.perf_counter() - started_s < 1
 
 
@@ -147,7 +155,7 @@ def test_weights_in_torch_home_are_used_without_network(
     torch.save(tensors, offline / "saved")
     digest = hashlib.sha256((offline / "saved").read_bytes()).hexdigest()
     path = (offline / "saved").rename(offline / f"{BACKBONE}-{digest[:8]}.pth")
-    monkeypatch.setattr(weights_module, "_imagenet_url", lambda name: f"https://127.0.0.1:9/models/{path.name}")
+    monkeypatch.setattr(imagenet_files, "_torchvision_url", lambda name: f"https://127.0.0.1:9/models/{path.name}")
     for wanted in ("imagenet", "if_available"):
         assert resolve_weights(BACKBONE, wanted, Path()) == ResolvedWeights(path, digest[:16])
 
@@ -159,6 +167,73 @@ def test_weights_in_torch_home_with_another_digest_than_their_name_are_refused(
     torch.save(tensors, offline / f"{BACKBONE}-00000000.pth")
     with pytest.raises(ModelError, match="must have a SHA-256 that begins with 00000000"):
         resolve_weights(BACKBONE, "if_available", Path())
+
+
+@pytest.mark.parametrize(
+    ("name", "renamed"),
+    [
+        ("densenet121", lambda name: re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", name)),
+        ("mnasnet0_5", lambda name: name),
+    ],
+)
+def test_files_in_the_names_of_older_versions_are_read(name: str, renamed: Callable[[str], str], tmp_path: Path) -> None:
+    expected = make_network(name).state_dict()
+    save_file({renamed(key): value for key, value in expected.items()}, tmp_path / "old.safetensors")
+    loaded = load_network(name, resolve_weights(name, "old.safetensors", tmp_path)).state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in expected.items())
+
+
+@pytest.mark.parametrize(("name", "auxiliary"), [("googlenet", {"aux_logits": True}), ("inception_v3", {"aux_logits": True})])
+def test_auxiliary_heads_in_imagenet_files_are_left_out(name: str, auxiliary: dict[str, bool], tmp_path: Path) -> None:
+    whole = torchvision.models.get_model(name, weights=None, init_weights=False, **auxiliary).state_dict()
+    assert any("aux" in key.lower() for key in whole)
+    torch.save(whole, tmp_path / "whole.pth")
+    loaded = load_network(name, resolve_weights(name, "whole.pth", tmp_path)).state_dict()
+    assert not any("aux" in key.lower() for key in loaded)
+    assert all(torch.equal(value, whole[key]) for key, value in loaded.items())
+
+
+def test_a_vits_positions_are_interpolated_to_the_photos_size(tmp_path: Path) -> None:
+    file = {name: value for name, value in slim_vit(64).state_dict().items() if "mlp" not in name}
+    network = slim_vit(96)
+    state = adapted(file, network, 96)
+    positions = state["encoder.pos_embedding"]
+    assert positions.shape == (1, 1 + 3 * 3, 12)
+    assert torch.equal(positions[:, 0], file["encoder.pos_embedding"][:, 0])
+    torch.testing.assert_close(positions[:, 1], file["encoder.pos_embedding"][:, 1])  # corners stay
+    same = adapted(file, slim_vit(64), 64)["encoder.pos_embedding"]
+    assert torch.equal(same, file["encoder.pos_embedding"])
+
+
+def slim_vit(image_size: int) -> VisionTransformer:
+    return VisionTransformer(image_size, patch_size=32, num_layers=1, num_heads=2, hidden_dim=12, mlp_dim=8)
+
+
+def test_only_square_grids_of_the_same_width_fit_as_positions() -> None:
+    for found, is_right in (
+        ([1, 50, 768], True),
+        ([1, 5, 768], True),
+        ([1, 51, 768], False),
+        ([1, 50, 12], False),
+        ([50], False),
+    ):
+        assert is_fitting("encoder.pos_embedding", found, [1, 197, 768]) == is_right
+    assert not is_fitting("class_token", [1, 5, 768], [1, 1, 768])
+
+
+def test_older_names_of_a_vits_layers_are_todays() -> None:
+    old = "encoder.layers.encoder_layer_11.mlp.linear_{}.weight"
+    assert [current_name(old.format(number)) for number in (1, 2)] == [
+        f"encoder.layers.encoder_layer_11.mlp.{place}.weight" for place in (0, 3)
+    ]
+    assert current_name("features.0.weight") == "features.0.weight"
+
+
+def test_every_file_of_torchvision_is_named_by_its_digest() -> None:
+    for name in known_backbones():
+        file = imagenet_files.imagenet_file(name)
+        assert file is not None
+        assert re.search(r"-[0-9a-f]{8,}$", file.path.stem), name
 
 
 @pytest.mark.shared_data

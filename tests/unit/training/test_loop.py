@@ -1,7 +1,6 @@
 import itertools
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,40 +8,11 @@ import torch
 
 from study.data.study_data import StudyData
 from study.errors import NonFiniteLossError, TrialError
-from study.models.classifier import Classifier, build_classifier
 from study.models.normalization import make_normalizer
-from study.models.weights import RANDOM_DIGEST, ResolvedWeights
-from study.training.evaluation import evaluate
+from study.training.evaluation import evaluate_split
 from study.training.loop import fit
-from study.trial import Imbalance, Measurement, OptimizerConfig, TrialConfig
-
-CPU = torch.device("cpu")
-RANDOM = ResolvedWeights(None, RANDOM_DIGEST)
-FAST = OptimizerConfig(name="adam", lr=1e-2)
-
-
-def config_of(**values: Any) -> TrialConfig:
-    fixed = {"backbone": "squeezenet1_1", "epochs": 2, "batch_size": 16, "optimizer": FAST, "normalization": "global"}
-    return TrialConfig.model_validate(fixed | values)
-
-
-def build(config: TrialConfig, seed: int = 0) -> Classifier:
-    return build_classifier(config, 3, RANDOM, seed)
-
-
-def run(
-    data: StudyData, config: TrialConfig, *, model: Classifier | None = None, seed: int = 0, **options: Any
-) -> list[Measurement]:
-    model = model or build(config, seed)
-    return list(fit(model, data, config, seed=seed, device=CPU, **{"weights_digest": RANDOM_DIGEST} | options))
-
-
-def outcomes(measurements: list[Measurement]) -> list[tuple[Any, ...]]:
-    """All but the clock."""
-    return [
-        (one.epoch, one.confusion, {name: value for name, value in one.metrics.items() if name != "train_images_per_s"})
-        for one in measurements
-    ]
+from study.trial import Imbalance, OptimizerConfig
+from tests.trainings import CIRCUMSTANCES, CPU, begin, build, config_of, outcomes, run
 
 
 @pytest.mark.parametrize("imbalance", ["none", "weighted_loss", "balanced_subset", "weighted_sampling"])
@@ -60,11 +30,13 @@ def test_a_small_data_set_is_learnt_by_a_whole_network_with_batch_norm(striped_d
 
 def test_a_measurement_has_exactly_the_fixed_names(striped_data: StudyData) -> None:
     (one,) = run(striped_data, config_of(epochs=1))
-    recalls = {f"val_recall.{name}" for name in striped_data.classes}
-    assert set(one.metrics) == recalls | {
-        *("train_loss", "val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1", "train_images_per_s"),
+    by_class = {f"val_{kind}.{name}" for name in striped_data.classes for kind in ("recall", "precision")}
+    assert set(one.metrics) == by_class | {
+        *("train_loss", "lr", "val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1", "val_calibration_error"),
+        *CIRCUMSTANCES,
     }
     assert one.epoch == 1
+    assert one.confusion is not None
     assert [sum(row) for row in one.confusion.counts] == np.bincount(striped_data.labels[striped_data.splits.val]).tolist()
 
 
@@ -87,7 +59,7 @@ def test_the_global_generators_are_left_as_they_were(striped_data: StudyData) ->
 def test_what_the_consumer_draws_between_epochs_changes_nothing(striped_data: StudyData) -> None:
     config = config_of(epochs=3)
     disturbed = []
-    for measurement in fit(build(config), striped_data, config, seed=0, device=CPU, weights_digest=RANDOM_DIGEST):
+    for measurement in fit(begin(striped_data, config)):
         torch.rand(5)
         disturbed.append(measurement)
     assert outcomes(disturbed) == outcomes(run(striped_data, config))
@@ -102,7 +74,7 @@ def test_training_changes_all_that_is_trainable_and_nothing_that_is_frozen(
     backbone: str, freeze_depth: float, striped_data: StudyData
 ) -> None:
     config = config_of(backbone=backbone, freeze_depth=freeze_depth)
-    model = build(config)
+    model = build(config, striped_data)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     run(striped_data, config, model=model)
     frozen = tuple(f"stages.{name}." for name in list(model.stages._modules)[: model.num_frozen])
@@ -117,11 +89,11 @@ def test_cached_activations_give_the_loss_that_images_give(
     # Plain SGD: Adam divides by a gradient's size, and so makes rounding in the last place visible.
     optimizer = OptimizerConfig(name="sgd", lr=1e-3, momentum=0.0)
     config = config_of(backbone=backbone, freeze_depth=freeze_depth, optimizer=optimizer)
-    uncached = run(striped_data, config, activations_budget_bytes=0)
+    uncached = run(striped_data, config, weights_digest="pretend", folder=tmp_path / "small", budget_bytes=0)
     in_memory = run(striped_data, config)
-    written = run(striped_data, config, weights_digest="pretend", activations_folder=tmp_path)
+    written = run(striped_data, config, weights_digest="pretend", folder=tmp_path)
     assert len(list(tmp_path.glob("*.npy"))) == 1
-    read = run(striped_data, config, weights_digest="pretend", activations_folder=tmp_path)
+    read = run(striped_data, config, weights_digest="pretend", folder=tmp_path)
     assert outcomes(read) == outcomes(written) == outcomes(in_memory)
     for one, other in zip(uncached, read, strict=True):
         for name in ("train_loss", "val_loss"):
@@ -129,13 +101,13 @@ def test_cached_activations_give_the_loss_that_images_give(
 
 
 def test_random_weights_leave_nothing_in_the_activations_folder(striped_data: StudyData, tmp_path: Path) -> None:
-    run(striped_data, config_of(), activations_folder=tmp_path)
+    run(striped_data, config_of(), folder=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_pruning_is_a_consumer_that_stops(striped_data: StudyData) -> None:
     config = config_of(epochs=1000)
-    epochs = fit(build(config), striped_data, config, seed=0, device=CPU, weights_digest=RANDOM_DIGEST)
+    epochs = fit(begin(striped_data, config))
     assert [one.epoch for one in itertools.islice(epochs, 2)] == [1, 2]
 
 
@@ -171,7 +143,7 @@ def test_a_loss_that_becomes_infinite_after_the_last_step_is_told_too(striped_da
 
 def test_weighted_loss_trains_on_the_papers_weights(striped_data: StudyData) -> None:
     config = config_of(imbalance="weighted_loss", batch_size=64, epochs=1, freeze_depth=1.0, backbone="resnet18")
-    model = build(config)
+    model = build(config, striped_data)
     train = striped_data.splits.train
     labels = torch.tensor(striped_data.labels[train])
     weights = torch.tensor([1 / 24, 1 / 12, 1 / 6])
@@ -186,15 +158,10 @@ def test_weighted_loss_trains_on_the_papers_weights(striped_data: StudyData) -> 
 
 def test_evaluate_gives_what_the_last_epoch_measured(striped_data: StudyData) -> None:
     config = config_of(freeze_depth=0.5)
-    model = build(config)
+    model = build(config, striped_data)
     last = run(striped_data, config, model=model)[-1]
-    found = evaluate(model, striped_data, striped_data.splits.val, normalization="global", device=CPU, batch_size=4)
+    found = evaluate_split(model, striped_data, "val", normalization="global", device=CPU, batch_size=4)
     assert found.confusion == last.confusion
     for name, value in found.named("val").items():
         assert value == pytest.approx(last.metrics[name], rel=1e-5)
     np.testing.assert_array_equal(found.predictions.shape, striped_data.splits.val.shape)
-
-
-def test_an_evaluation_of_no_photo_is_refused(striped_data: StudyData) -> None:
-    with pytest.raises(ValueError, match="at least one photo"):
-        evaluate(build(config_of()), striped_data, np.array([], dtype=np.int64), normalization="local", device=CPU)

@@ -34,6 +34,7 @@ def measurement(epoch: int, value: float) -> Measurement:
         metrics=dict.fromkeys(names, value),
         confusion=ConfusionMatrix(counts=((1, 0), (0, 1))),
         timestamp_ms=1_000 * epoch,
+        is_last=epoch == DEFINITION.trial.epochs,
     )
 
 

@@ -4,16 +4,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.dummy import DummyClassifier
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    f1_score,
+    log_loss,
+    mean_absolute_error,
+    mean_squared_error,
+    r2_score,
+)
 
+from study.data.examples import Examples
 from study.definition import Metric, Objective
 from study.search.advisor import Outcome
 from study.trial import ConfusionMatrix, Measurement, TrialConfig, TrialState
+from study.tuning.chance import chance_level, class_chance
 from study.tuning.kept_weights import KeptWeights
 from study.tuning.ledger import TrialProgress
-from study.tuning.winner import best_outcome, chance_level
-from study.tuning.worker import weights_file
+from study.tuning.trial_files import weights_file
+from study.tuning.winner import best_outcome
 
 
 def outcome(number: int, value: float | None, state: TrialState = TrialState.COMPLETE) -> Outcome:
@@ -45,7 +55,27 @@ def test_chance_is_what_scikit_learns_dummy_reaches(metric: Metric) -> None:
         "macro_f1": f1_score(labels, called, average="macro", zero_division=0),
         "loss": log_loss(labels, shares),
     }
-    assert chance_level(metric, np.bincount(labels)) == pytest.approx(expected[metric])
+    assert class_chance(metric, np.bincount(labels)) == pytest.approx(expected[metric])
+
+
+@pytest.mark.parametrize("is_log", [False, True])
+def test_chance_for_numbers_is_what_scikit_learns_dummy_reaches(is_log: bool) -> None:
+    values = np.random.default_rng(0).normal(3, 1, 50).astype(np.float32)
+    train, val = np.arange(30), np.arange(30, 50)
+    examples = Examples(
+        photos=np.arange(50)[:, None], labels=np.full(50, -1), values=values, train=train, val=val, test=np.array([], int)
+    )
+    guess = DummyRegressor().fit(np.zeros((30, 1)), values[train]).predict(np.zeros((20, 1)))
+    in_units = np.exp if is_log else np.asarray
+    expected_mae = mean_absolute_error(in_units(values[val]), in_units(guess))
+    assert chance_level("mae", examples, is_log=is_log) == pytest.approx(expected_mae, rel=1e-5)
+    assert chance_level("r2", examples) == pytest.approx(r2_score(values[val], guess), rel=1e-4)
+    expected_loss = mean_squared_error(values[val], guess) / values[train].var()
+    assert chance_level("loss", examples) == pytest.approx(expected_loss, rel=1e-4)
+
+
+def test_chance_of_the_right_class_among_five_is_their_share() -> None:
+    assert class_chance("top5_accuracy", np.array([10, 10, 10, 10, 10, 25, 25])) == pytest.approx(0.8)
 
 
 def completed(number: int, value: float) -> TrialProgress:

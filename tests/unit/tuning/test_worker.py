@@ -10,9 +10,11 @@ from study.data.dataset import prepare_data
 from study.data.study_data import StudyData
 from study.definition import Objective, parse_definition
 from study.models.weights import ResolvedWeights
-from study.training.evaluation import evaluate
+from study.training.evaluation import evaluate_split
+from study.training.training import trained_tensors
 from study.trial import OptimizerConfig, TrialConfig
-from study.tuning.worker import TrialSession, TrialTask, rebuild_trained, run_trial, trained_state, weights_file
+from study.tuning.trial_files import rebuild_trained, state_file, weights_file
+from study.tuning.worker import TrialSession, TrialTask, WarmProcess, begin_training, run_trial
 
 CPU = torch.device("cpu")
 RANDOM = ResolvedWeights(None, "random")
@@ -51,6 +53,10 @@ def task(data: StudyData, folder: Path, **changes: object) -> TrialTask:
     )
 
 
+def session_of(sent: TrialTask, data: StudyData) -> TrialSession:
+    return TrialSession(sent, data, WarmProcess.of(sent))
+
+
 def test_a_task_survives_the_way_to_another_process(data: StudyData, tmp_path: Path) -> None:
     sent = task(data, tmp_path)
     assert TrialTask.model_validate_json(sent.model_dump_json()) == sent
@@ -58,30 +64,30 @@ def test_a_task_survives_the_way_to_another_process(data: StudyData, tmp_path: P
 
 def test_the_rebuilt_model_repeats_the_best_epoch(data: StudyData, tmp_path: Path) -> None:
     sent = task(data, tmp_path)
-    values = [measured.metrics["val_balanced_accuracy"] for measured in run_trial(sent, data)]
-    model = rebuild_trained(sent.config, data.num_classes, RANDOM, weights_file(tmp_path / "output", 7))
-    again = evaluate(model, data, data.splits.val, normalization="imagenet", device=CPU)
+    training = begin_training(sent, data, WarmProcess.of(sent))
+    values = [measured.metrics["val_balanced_accuracy"] for measured in run_trial(training, tmp_path / "output", 7)]
+    model = rebuild_trained(sent.config, data, RANDOM, weights_file(tmp_path / "output", 7))
+    again = evaluate_split(model, data, "val", normalization="imagenet", device=CPU)
     assert again.metrics["balanced_accuracy"] == max(values)
 
 
 def test_weights_of_frozen_stages_are_not_saved_again(data: StudyData, tmp_path: Path) -> None:
-    from study.models.classifier import build_classifier
-
-    model = build_classifier(task(data, tmp_path).config, data.num_classes, RANDOM, 3)
-    trained = trained_state(model)
+    sent = task(data, tmp_path)
+    model = begin_training(sent, data, WarmProcess.of(sent)).model
+    trained = trained_tensors(model)
     assert {key for key, parameter in model.named_parameters() if parameter.requires_grad} <= trained.keys()
     assert 0 < len(trained) < len(model.state_dict())
 
 
 def test_a_session_reports_each_epoch_and_says_which_is_the_last(data: StudyData, tmp_path: Path) -> None:
-    session = TrialSession(task(data, tmp_path), data)
+    session = session_of(task(data, tmp_path), data)
     reports = [session.step(), session.step()]
     assert [report.measurement and report.measurement.epoch for report in reports] == [1, 2]
     assert [report.is_last for report in reports] == [False, True]
 
 
 def test_a_pruned_trial_leaves_no_weights(data: StudyData, tmp_path: Path) -> None:
-    session = TrialSession(task(data, tmp_path), data)
+    session = session_of(task(data, tmp_path), data)
     session.step()
     session.close()
     assert not weights_file(tmp_path / "output", 7).exists()
@@ -89,10 +95,53 @@ def test_a_pruned_trial_leaves_no_weights(data: StudyData, tmp_path: Path) -> No
 
 def test_a_failure_is_reported_with_its_cause_and_traceback(data: StudyData, tmp_path: Path) -> None:
     optimizer = OptimizerConfig(name="sgd", lr=1e38)
-    session = TrialSession(task(data, tmp_path, freeze_depth=1.0, optimizer=optimizer), data)
+    session = session_of(task(data, tmp_path, freeze_depth=1.0, optimizer=optimizer), data)
     report = session.step()
     assert report.is_last
     assert report.failure is not None
     assert report.failure.reason.startswith("NonFiniteLossError: the loss must stay finite")
     assert "epoch 1" in report.failure.reason
     assert "Traceback" in report.failure.traceback
+
+
+def test_a_trial_whose_process_died_goes_on_from_where_it_was_saved(
+    data: StudyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.tuning.worker.SAVE_INTERVAL_S", 0.0)
+    monkeypatch.setattr("study.tuning.worker.SAVE_SHARE", 1e9)
+    sent = task(data, tmp_path, epochs=4)
+    first = session_of(sent, data)
+    told = [first.step().measurement for _ in range(2)]
+    del first  # as a killed process leaves it
+    assert state_file(tmp_path / "output", 7).exists()
+    second = session_of(sent, data)
+    retold = [second.step().measurement for _ in range(4)]
+    assert [one and one.timestamp_ms for one in retold[:2]] == [one and one.timestamp_ms for one in told]
+    assert [one and one.epoch for one in retold] == [1, 2, 3, 4]
+    assert not state_file(tmp_path / "output", 7).exists()
+
+
+def test_a_damaged_saved_training_starts_again(data: StudyData, tmp_path: Path) -> None:
+    path = state_file(tmp_path / "output", 7)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"no training")
+    report = session_of(task(data, tmp_path), data).step()
+    assert report.measurement is not None
+    assert report.measurement.epoch == 1
+
+
+def test_a_weights_file_cut_short_is_the_trials_failure(data: StudyData, tmp_path: Path) -> None:
+    damaged = tmp_path / "weights.safetensors"
+    damaged.write_bytes(b"12345678")
+    sent = task(data, tmp_path).model_copy(update={"weights": ResolvedWeights(damaged, "0123456789abcdef")})
+    report = session_of(sent, data).step()
+    assert report.is_last
+    assert report.failure is not None
+    assert report.failure.reason.startswith("ModelError")
+
+
+def test_a_trial_says_how_it_was_computed(data: StudyData, tmp_path: Path) -> None:
+    facts = session_of(task(data, tmp_path), data).step().facts
+    assert facts["precision"] == "float32"
+    assert 0 < float(facts["trainable_parameters"]) < float(facts["parameters"])
+    assert facts["activation_cache"] in ("hit", "computed", "off")

@@ -1,0 +1,126 @@
+"""What an exported model takes and gives, as plain data beside its weights."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, ValidationError, model_validator
+
+from study.data.images import PADDING
+from study.data_definition import Task
+from study.errors import ModelError
+from study.models.heads import HeadPlan
+from study.models.normalization import Normalizer
+from study.trial import Head, Plain
+
+# Raise it when a field changes its meaning: an older `study` then refuses the folder and does not misread it.
+CONTRACT_VERSION = 2
+CONTRACT_FILE = "contract.json"
+
+
+class TargetScale(Plain):
+    """What a model of numbers was trained on: (number − mean) / std, where number is the target or its natural logarithm."""
+
+    mean: float
+    std: float = Field(gt=0)
+    is_log: bool = False
+
+    def in_unit(self, outputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Numbers in the target's own unit from a model's outputs, float32 [n]."""
+        numbers = outputs.astype(np.float64) * self.std + self.mean
+        return (np.exp(numbers) if self.is_log else numbers).astype(np.float32)
+
+
+class ModelContract(Plain):
+    """What goes in, what comes out, and where the model came from.
+
+    Attributes:
+        task: "class" gives a probability for each of `classes`, "number" a number in the target's unit.
+        classes: in the order of the probabilities; none for numbers.
+        target: for numbers only.
+        example_views: the photos that make an example, in order; none: every photo is an example.
+        image_size: pixels; photos are fitted into this square and padded with the colour `padding`, and the network is built
+            for it.
+        weights_digest: SHA-256 of weights.safetensors; `save_exported` fills it in.
+        metrics: what the model reached, by the names of a `Measurement` or `test_…`.
+        versions: of the libraries that it was trained with.
+    """
+
+    contract_version: int = CONTRACT_VERSION
+    task: Task = "class"
+    classes: tuple[str, ...] = ()
+    target: TargetScale | None = None
+    example_views: tuple[str, ...] = ()
+    image_size: int = Field(ge=1)
+    padding: tuple[int, int, int] = PADDING
+    normalization: Normalizer
+    backbone: str
+    head: Head
+    freeze_depth: float = Field(ge=0, le=1)
+    weights_digest: str = ""
+    data_digest: str
+    study: str
+    trial_number: int = Field(ge=0)
+    metrics: Mapping[str, float] = Field(default_factory=dict)
+    versions: Mapping[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _says_what_comes_out(self) -> Self:
+        is_number = self.task == "number"
+        if is_number == bool(self.classes) or is_number != (self.target is not None):
+            raise ValueError(
+                f'task "class" needs classes and no target, "number" a target and no classes, '
+                f"but task={self.task}, classes={list(self.classes)}, target={self.target}"
+            )
+        return self
+
+    @property
+    def num_views(self) -> int:
+        """Photos of an example."""
+        return max(1, len(self.example_views))
+
+    @property
+    def head_plan(self) -> HeadPlan:
+        """The head that the weights are for. Its dropout matters in training only."""
+        return HeadPlan(self.head, len(self.classes) or 1, self.num_views)
+
+
+def read_contract(folder: Path) -> ModelContract:
+    """The contract in an exported model's folder.
+
+    Raises:
+        ModelError: if there is none, or it cannot be kept by this version.
+    """
+    path = folder / CONTRACT_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+        _check_version(json.loads(text), path)
+        contract = ModelContract.model_validate_json(text)
+    except FileNotFoundError:
+        raise ModelError(
+            f"an exported model must hold {CONTRACT_FILE}, but there is none in {folder}. Check the path."
+        ) from None
+    except ValidationError as error:
+        finding = error.errors()[0]
+        where = ".".join(map(str, finding["loc"])) or "task"
+        raise ModelError(f"`{where}` in {path} breaks the contract: {finding['msg']}. Export or pull the model anew.") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read as a JSON contract: {error}. Export or pull the model anew.") from error
+    if contract.padding != PADDING:
+        raise ModelError(
+            f"photos are padded with {PADDING} here, but {path} asks for {contract.padding}. Export the model anew."
+        )
+    return contract
+
+
+def _check_version(table: Any, path: Path) -> None:
+    """Before anything else is read: another version may have other fields."""
+    version = table.get("contract_version") if isinstance(table, dict) else None
+    if version != CONTRACT_VERSION:
+        raise ModelError(
+            f"this version of study reads model contracts of version {CONTRACT_VERSION}, but {path} has {version}. "
+            f"Use the version of study that wrote it, or export the model anew."
+        )
