@@ -17,7 +17,7 @@ from study.errors import StudyError
 
 if TYPE_CHECKING:
     from study.tracking.mlflow_tracker import MlflowTracker
-    from study.tuning.runner import StudyOutcome
+    from study.tuning.launch import StudyOutcome
 
 FAILED = 1
 
@@ -113,6 +113,23 @@ def resume(name: str, in_process: bool, verbose: bool, is_json: bool) -> None:
     _finish(outcome, is_json)
 
 
+@main.command()
+@click.argument("name")
+@as_json
+def reconcile(name: str, is_json: bool) -> None:
+    """Compare what Optuna, MLflow and the disk say of a study that nobody is running; repair what differs."""
+    from dataclasses import asdict
+
+    from study.settings import settings_from
+    from study.tuning.runner import reconcile_study
+
+    with _listener(is_json) as listener:
+        findings = reconcile_study(name, settings_from(), listener)
+    _print([asdict(finding) for finding in findings], _print_findings, is_json)
+    if any(not finding.is_repaired for finding in findings):
+        sys.exit(FAILED)
+
+
 @main.command("list")
 @as_json
 def list_studies(is_json: bool) -> None:
@@ -181,6 +198,14 @@ def ui(name: str | None, port: int) -> None:
     from study.tracking.pages import serve_pages
 
     serve_pages(_tracker(), name, port, announce=click.echo)
+
+
+def _print_findings(findings: list[dict[str, Any]]) -> None:
+    for finding in findings:
+        where = "study" if finding["trial"] is None else f"trial {finding['trial']}"
+        click.echo(f"{where}: {finding['what']} ({'repaired' if finding['is_repaired'] else 'left to you'})")
+    if not findings:
+        click.echo("Optuna, MLflow and the study's folder agree.")
 
 
 def _print_locations(locations: list[dict[str, Any]]) -> None:

@@ -6,15 +6,18 @@ import tomllib
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, Strict, ValidationError, field_validator, model_validator
 
 from study.data_definition import DataDefinition as DataDefinition
 from study.data_definition import SplitDefinition as SplitDefinition
 from study.data_definition import Task
 from study.errors import DefinitionError
-from study.space import Range, SearchSpace, parse_space
+from study.search_definition import Constraint, Quantity, parse_constraint
+from study.search_definition import PrunerDefinition as PrunerDefinition
+from study.search_definition import SearchDefinition as SearchDefinition
+from study.space import Range, SearchSpace, check_points, parse_space
 from study.trial import Plain, TrialConfig, flatten
 from study.validation import explain
 
@@ -38,6 +41,25 @@ class Objective(Plain):
 
     metric: Metric = Field(default="balanced_accuracy", description="default: mae where the target is a number")
     direction: Direction | None = Field(default=None, description="default: the only one that makes sense for the metric")
+    cost: Quantity | None = Field(default=None, description="a second objective, minimised: the answer is a Pareto front")
+    constraints: Annotated[tuple[str, ...], Strict(False)] = Field(default=(), description='limits, as "parameters_m <= 30"')
+
+    @field_validator("constraints")
+    @classmethod
+    def _are_readable(cls, constraints: tuple[str, ...]) -> tuple[str, ...]:
+        for text in constraints:
+            parse_constraint(text)
+        return constraints
+
+    @property
+    def limits(self) -> tuple[Constraint, ...]:
+        """The constraints, parsed."""
+        return tuple(parse_constraint(text) for text in self.constraints)
+
+    @property
+    def quantities(self) -> frozenset[str]:
+        """What must be known of a trial's model: of its cost and constraints."""
+        return frozenset(limit.quantity for limit in self.limits) | ({self.cost} if self.cost else frozenset())
 
     @model_validator(mode="after")
     def _fits_the_metric(self) -> Self:
@@ -71,28 +93,6 @@ class Objective(Plain):
                 f"`objective.metric` = 'top5_accuracy' needs {MIN_TOP5_CLASSES} classes or more, but [data] has {num_classes}. "
                 f"Use accuracy."
             )
-
-
-class PrunerDefinition(Plain):
-    """Optuna's pruner by name, with that pruner's own options beside it."""
-
-    model_config = ConfigDict(extra="allow")
-
-    name: str = "median"
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The pruner's own options."""
-        return dict(self.model_extra or {})
-
-
-class SearchDefinition(Plain):
-    """Who proposes, who stops early, and for how long."""
-
-    sampler: Literal["tpe", "random", "grid", "gp", "cmaes", "nsgaii"] = "tpe"
-    trials: int | None = Field(default=None, ge=1, description="default: the grid's size for a grid, else 20")
-    seed: int = Field(default=0, ge=0, lt=2**31)
-    pruner: PrunerDefinition = PrunerDefinition()
 
 
 class ConfirmDefinition(Plain):
@@ -134,7 +134,7 @@ class StudyDefinition(Plain):
     @property
     def num_trials(self) -> int:
         """Trials of the search: as asked, or the whole grid; never more than a grid has."""
-        if self.search.sampler != "grid":
+        if not self.search.sampler.is_exhaustive:
             return self.search.trials or DEFAULT_TRIALS
         num_combinations = sum(1 for _ in self.space.combinations(self.fixed_values))
         return min(self.search.trials or num_combinations, num_combinations)
@@ -197,7 +197,27 @@ def parse_definition(text: str, file: Path, shown_as: str | None = None) -> Stud
     _check_metric(definition, where)
     _check_class_keys(definition, where)
     _check_grid(definition, where)
-    return definition
+    return definition.model_copy(update={"search": _settled_search(definition, where)})
+
+
+def _settled_search(definition: StudyDefinition, where: str) -> SearchDefinition:
+    """`[search]` as it is carried out: its points checked and by dotted keys, no pruner beside two objectives."""
+    search = definition.search
+    points = check_points(search.enqueue, definition.space, definition.fixed_values, where)
+    if len(points) > definition.num_trials:
+        raise DefinitionError(
+            f"points to try first must be at most as many as trials, but {where} has {len(points)} [[search.enqueue]] and "
+            f"{definition.num_trials} trials. Raise `search.trials`, or remove points."
+        )
+    changes: dict[str, Any] = {"enqueue": points}
+    if definition.objective.cost is not None:
+        if "pruner" in search.model_fields_set and search.pruner.name != "none":
+            raise DefinitionError(
+                f"a pruner needs a single objective, but {where} has `objective.cost` and the pruner {search.pruner.name!r}. "
+                f'Remove one; `constraints = ["{definition.objective.cost} <= ..."]` bounds the cost and keeps the pruner.'
+            )
+        changes["pruner"] = PrunerDefinition(name="none")
+    return search.model_copy(update=changes)
 
 
 def _with_default_metric(table: Mapping[str, Any]) -> Any:
@@ -233,7 +253,7 @@ def _check_class_keys(definition: StudyDefinition, where: str) -> None:
 
 
 def _check_grid(definition: StudyDefinition, where: str) -> None:
-    if definition.search.sampler != "grid":
+    if not definition.search.sampler.is_exhaustive:
         return
     endless = [
         key for key, distribution in definition.space.items() if isinstance(distribution, Range) and distribution.is_endless

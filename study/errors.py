@@ -6,7 +6,9 @@ StudyError                    one line: rule, what was given, where, the fix
 ├── ModelError                backbones, weights, exported models
 ├── SearchError               Optuna's storage, or a study in it
 ├── TrackingError             the MLflow server or database
-│   └── RegistryError         a registered model
+│   ├── RegistryError         a registered model
+│   ├── StoreAwayError        no answer: waited for (study/tracking/failures.py)
+│   └── RecordRefusedError    an answer: it will never take this (likewise)
 └── TrialError                one training went wrong; recorded on its run, the study goes on
     └── NonFiniteLossError    the loss became NaN or infinite
 """

@@ -52,6 +52,8 @@ class StudyClock:
         self._started_s = time.monotonic()
         self._num_trials = prepared.definition.num_trials
         self._num_before = len(earlier)
+        self._states.clear()  # the repetitions of the best recipes come after a search, as a study of their own
+        self.best = None
         self._objective = prepared.definition.objective
         for outcome in earlier:
             self._states[outcome.state] += 1
@@ -154,11 +156,15 @@ class PlainLines:
         """The trial's line."""
         self._clock.count(trial)
         reason = f" · {trial.failure.reason}" if trial.failure else ""
-        self._say(
-            f"trial {trial.number:3d} {trial.state.value:8s} epoch {trial.last_epoch}/{trial.config.epochs} "
-            f"best {self._clock.best_of(trial) or '-':5s} · {recipe(trial.searched)}{reason}"
-        )
+        what = f"epoch {trial.last_epoch}/{trial.config.epochs} best {self._clock.best_of(trial) or '-':5s}"
+        if trial.repeats is not None:
+            what = f"as trial {trial.repeats}, which had the same recipe"
+        self._say(f"trial {trial.number:3d} {trial.state.value:8s} {what} · {recipe(trial.searched)}{reason}")
         self._say(f"  {self._clock}")
+
+    def notice(self, message: str) -> None:
+        """A line of its own."""
+        self._say(message)
 
     def study_ending(self) -> None:
         """A line, because rebuilding and registering takes seconds."""
@@ -210,6 +216,10 @@ class LiveTable:
         self._clock.count(trial)
         self._trials.pop(trial.number, None)
         self._trials[trial.number] = trial
+
+    def notice(self, message: str) -> None:
+        """In the line under the table."""
+        self._status = message
 
     def study_ending(self) -> None:
         """In the line under the table."""

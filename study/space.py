@@ -4,14 +4,14 @@
 "optimizer.momentum" = { low = 0.8, high = 0.99, when = { "optimizer.name" = ["sgd"] } }
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any
 
 from pydantic import Field, Strict, ValidationError, model_validator
 
 from study.errors import DefinitionError, nearest
-from study.trial import Plain, TrialConfig, dotted_fields, with_values
+from study.trial import Plain, TrialConfig, dotted_fields, flatten, with_values
 from study.validation import explain
 
 Scalar = str | bool | int | float
@@ -38,6 +38,16 @@ class Choices(Plain):
     def examples(self) -> tuple[Scalar, ...]:
         """Values that must each be valid for the whole to be."""
         return self.choices
+
+    def fit(self, value: Any) -> Scalar | None:
+        """The choice that `value` is (1 is 1.0, but no truth value); None where it is none of them."""
+        is_truth = isinstance(value, bool)
+        return next((choice for choice in self.choices if choice == value and isinstance(choice, bool) == is_truth), None)
+
+    @property
+    def rule(self) -> str:
+        """What a value must be, for messages."""
+        return f"one of {', '.join(map(str, self.choices))}"
 
 
 class Range(Plain):
@@ -78,6 +88,23 @@ class Range(Plain):
     def examples(self) -> tuple[Scalar, ...]:
         """Values that must each be valid for the whole to be."""
         return (self.low, self.high)
+
+    def fit(self, value: Any) -> Scalar | None:
+        """`value` in the range's own type; None where it lies outside or between two steps."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
+            return None
+        if self.is_integer and value != int(value):
+            return None
+        steps = (value - self.low) / (self.step or 1)
+        if (self.step or self.is_integer) and abs(steps - round(steps)) > 1e-9:
+            return None
+        return int(value) if self.is_integer else float(value)
+
+    @property
+    def rule(self) -> str:
+        """What a value must be, for messages."""
+        kind = "a whole number" if self.is_integer else "a number"
+        return f"{kind} from {self.low} to {self.high}" + (f" in steps of {self.step}" if self.step else "")
 
 
 Distribution = Choices | Range
@@ -138,6 +165,54 @@ def parse_space(table: Mapping[str, Any], fixed: TrialConfig, where: str) -> Sea
     for key in parameters:
         _check_condition(key, parameters, known, where)
     return SearchSpace(parameters=_conditions_first(parameters, where))
+
+
+def check_points(
+    points: Sequence[Mapping[str, Any]], space: SearchSpace, fixed: Mapping[str, Any], where: str
+) -> tuple[dict[str, Scalar], ...]:
+    """Points to try first, by dotted keys and in the types of the space. A point may leave keys to the sampler.
+
+    Args:
+        points: searched keys, dotted or nested.
+        fixed: values of the keys that are not searched, by dotted keys.
+        where: the file, for messages.
+    Raises:
+        DefinitionError: for a key that is not searched, a value outside the space, or a condition that does not hold.
+    """
+    return tuple(
+        _check_point(flatten(point), space, fixed, f"{where} [[search.enqueue]] {number}")
+        for number, point in enumerate(points, start=1)
+    )
+
+
+def _check_point(point: Mapping[str, Any], space: SearchSpace, fixed: Mapping[str, Any], where: str) -> dict[str, Scalar]:
+    values, checked = dict(fixed), dict[str, Scalar]()
+    for key in point.keys() - space.parameters.keys():
+        raise DefinitionError(f"`{key}` in {where} is no searched key. {nearest(key, space.parameters)}")
+    for key, distribution in space.items():
+        if key not in point:
+            values.pop(key, None)  # the sampler's: what [trial] says of a searched key never holds
+            continue
+        unmet = [other for other, allowed in distribution.when.items() if values.get(other) not in allowed]
+        if unmet:
+            asked = ", ".join(map(str, distribution.when[unmet[0]]))
+            raise DefinitionError(
+                f"`{key}` is searched only where `{unmet[0]}` is {asked}, but in {where} it is "
+                f"{values.get(unmet[0], 'not given')}. Give `{unmet[0]}` one of these values, or remove `{key}`."
+            )
+        fitting = distribution.fit(point[key])
+        if fitting is None:
+            raise DefinitionError(
+                f"`{key}` must be {distribution.rule}, but is {point[key]!r} in {where}. {_hint(point[key], distribution)}"
+            )
+        values[key] = checked[key] = fitting
+    return checked
+
+
+def _hint(value: Any, distribution: Distribution) -> str:
+    if isinstance(distribution, Choices) and isinstance(value, str):
+        return nearest(value, map(str, distribution.choices))
+    return "Change the value, or widen the space."
 
 
 def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

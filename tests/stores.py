@@ -1,14 +1,19 @@
-"""The stores that the contracts are tried on: an SQLite file and a real MLflow server."""
+"""The stores that the contracts are tried on: an SQLite file, a real MLflow server, and the same behind a faulty network."""
 
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import URLError
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
@@ -49,6 +54,85 @@ def server_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(30)
+
+
+LENGTH_HEADERS = ("content-length", "transfer-encoding")
+
+
+class FaultyNetwork:
+    """A proxy in front of a server.
+
+    Attributes:
+        uri: where it listens.
+        is_down: requests are cut off before the server sees them.
+        lost_replies: paths; the next request to each is carried out, and its reply is lost.
+        seen: the paths of all requests that reached the server.
+    """
+
+    def __init__(self, target_uri: str) -> None:
+        self.target = urlsplit(target_uri).netloc
+        self.is_down = False
+        self.lost_replies: list[str] = []
+        self.seen: list[str] = []
+        self.uri = ""
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        """Passes a request on, or not."""
+        request.close_connection = True
+        if self.is_down:
+            return
+        contents = _contents(request)
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in LENGTH_HEADERS}
+        server = HTTPConnection(self.target, timeout=60)
+        server.request(request.command, request.path, contents, headers)
+        reply = server.getresponse()
+        text = reply.read()
+        server.close()
+        path = request.path.partition("?")[0].rpartition("/mlflow/")[2]
+        self.seen.append(path)
+        if path in self.lost_replies:
+            self.lost_replies.remove(path)
+            return
+        request.send_response(reply.status)
+        request.send_header("Content-Type", reply.headers["Content-Type"])
+        request.send_header("Content-Length", str(len(text)))
+        request.end_headers()
+        request.wfile.write(text)
+
+
+def _contents(request: BaseHTTPRequestHandler) -> bytes:
+    """A request's body; MLflow sends artifacts in chunks, each led by its length."""
+    if request.headers.get("Transfer-Encoding") != "chunked":
+        return request.rfile.read(int(request.headers.get("Content-Length", 0)))
+    contents = b""
+    while length := int(request.rfile.readline(), 16):
+        contents += request.rfile.read(length)
+        request.rfile.readline()
+    request.rfile.readline()
+    return contents
+
+
+@contextmanager
+def faulty_network(target_uri: str) -> Iterator[FaultyNetwork]:
+    """A network that works until it is told otherwise."""
+    network = FaultyNetwork(target_uri)
+
+    class Passing(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            network.answer(self)
+
+        do_GET = do_POST = do_PUT = do_PATCH = answer
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing: tests print nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Passing) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, args=(0.05,))
+        thread.start()
+        network.uri = f"http://127.0.0.1:{proxy.server_port}"
+        yield network
+        proxy.shutdown()
+        thread.join()
 
 
 def _wait_until_healthy(uri: str, process: subprocess.Popen[bytes], log: Path) -> None:

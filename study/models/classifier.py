@@ -74,7 +74,8 @@ class Classifier(nn.Module):
         for module in (*self.trainable_stages, self.head):
             module.train(mode)
         for stage in self.frozen_stages:
-            stage.eval()
+            if stage.training:
+                stage.eval()
         return self
 
     def prefix(self, images: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """How a study ended: the result of `study run` and `study resume`."""
 
 from collections import Counter
+from dataclasses import asdict
 
 from PIL import Image
 from rich.table import Table
@@ -11,8 +12,8 @@ from study.printing.console import Result, make_console
 from study.progress import STATE_STYLES, duration, recipe
 from study.search.advisor import Outcome
 from study.trial import TrialState
+from study.tuning.launch import StudyOutcome
 from study.tuning.preparation import PreparedStudy
-from study.tuning.runner import StudyOutcome
 
 LEADERBOARD_LENGTH = 10
 
@@ -30,6 +31,10 @@ def outcome_of(outcome: StudyOutcome, command: str) -> Result:
         "objective": definition.objective.key,
         "is_maximized": definition.objective.is_maximized,
         "is_interrupted": outcome.is_interrupted,
+        "stopped": outcome.stop_reason,
+        "cost": definition.objective.cost,
+        "front": [_row(trial) for trial in outcome.front],
+        "confirmed": [asdict(recipe) for recipe in outcome.confirmed],
         "counts": dict(sorted(counts.items())),
         "elapsed_s": round(outcome.elapsed_s, 1),
         "leaderboard": [_row(trial) for trial in leaderboard(outcome)],
@@ -57,10 +62,19 @@ def print_outcome(result: Result) -> None:
     for row in result["leaderboard"][:LEADERBOARD_LENGTH]:
         value = "" if row["value"] is None else f"{row['value']:.3f}"
         state = Text(row["state"], style=STATE_STYLES[TrialState(row["state"])])
-        table.add_row(str(row["trial"]), state, str(row["epochs"]), value, recipe(row["searched"]))
+        told = " · ".join(f"{name} {cost:.3g}" for name, cost in row["costs"].items())
+        shown = " · ".join(part for part in (recipe(row["searched"]), told) if part)
+        table.add_row(str(row["trial"]), state, str(row["epochs"]), value, shown if row["is_feasible"] else f"(over) {shown}")
     console.print(table)
+    if result["front"]:
+        console.print(f"Pareto front, {result['objective']} against {result['cost']}:")
+        for row in result["front"]:
+            cost = row["costs"][result["cost"]]
+            console.print(f"  trial {row['trial']}: {row['value']:.3f} at {cost:.3g} · {recipe(row['searched'])}", markup=False)
     counts = ", ".join(f"{count} {state}" for state, count in result["counts"].items()) or "no trial ended"
     console.print(f"{counts} in {duration(result['elapsed_s'])}")
+    if result["stopped"]:
+        console.print(f"stopped before all trials: {result['stopped']}", markup=False, soft_wrap=True)
     winner = result["winner"]
     if winner is not None:
         console.print(
@@ -72,6 +86,15 @@ def print_outcome(result: Result) -> None:
         console.print("interrupted: trials that were running wait to go on")
     else:
         console.print("no trial completed: nothing to register. The runs in MLflow say why (tag study.error).")
+    if result["confirmed"]:
+        console.print("confirmed with fresh seeds; test split, mean (95 % interval, repetitions):")
+    for repeated in result["confirmed"]:
+        test = repeated["test"]
+        console.print(
+            f"  trial {repeated['trial']}: {test['mean']:.3f} ({test['low']:.3f} to {test['high']:.3f}, n = {test['n']}) · "
+            f"{recipe(repeated['searched'])}",
+            markup=False,
+        )
     console.print(f"MLflow: {result['mlflow']}", markup=False)
     console.print(result["next"], markup=False)
 
@@ -93,6 +116,8 @@ def _row(outcome: Outcome) -> Result:
         "value": outcome.value,
         "epochs": outcome.num_epochs,
         "searched": dict(outcome.searched),
+        "costs": dict(outcome.costs),
+        "is_feasible": outcome.is_feasible,
         "run_id": outcome.run_id,
     }
 

@@ -18,7 +18,7 @@ def plan_of(prepared: PreparedStudy) -> Result:
         "question": definition.question,
         "trials": definition.num_trials,
         "epochs": definition.trial.epochs,
-        "sampler": definition.search.sampler,
+        "sampler": definition.search.sampler.name,
         "pruner": definition.search.pruner.name,
         "objective": definition.objective.key,
         "searched": {key: distribution.model_dump(exclude_defaults=True) for key, distribution in definition.space.items()},

@@ -1,234 +1,315 @@
 """One Optuna study behind four verbs: ask, report, prune, tell.
 
 Ray's own bridge to Optuna never prunes and calls a stopped trial COMPLETE; so the Optuna study lives here, and Ray's searcher
-and scheduler share it (study/tuning/ray_adapters.py). All state is in Optuna's storage: a driver that dies loses nothing.
+and scheduler share it (study/tuning/ray_adapters.py). Sampler and pruner read the driver's own copy of the study
+(study/search/mirror.py); each change is in Optuna's storage before a method returns: a driver that dies loses nothing.
 """
 
 import hashlib
-import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Self
 
 import optuna
 from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from study.definition import StudyDefinition
-from study.errors import SearchError, nearest
-from study.search.algorithms import build_pruner, build_sampler
-from study.space import Choices, Distribution
+from study.errors import SearchError
+from study.search.account import Account
+from study.search.first_points import first_points
+from study.search.mirror import Memory, Mirror
+from study.search.outcomes import Outcome, Proposal, Standing, pareto_front
+from study.search.pruners import build_pruner, can_prune_at, most_epochs
+from study.search.record import Record
+from study.search.rehearsal import check_search
+from study.search.samplers import build_sampler, suggest
+from study.search.storages import load_study, study_names, write
+from study.search.warm_start import earlier_recipes
 from study.trial import TrialConfig, TrialState, with_values
 
+__all__ = ["Advisor", "Outcome", "Proposal", "Standing", "derive_seed", "load_study", "study_names"]
 OPTUNA_STATES = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
     TrialState.PRUNED: OptunaState.PRUNED,
     TrialState.FAIL: OptunaState.FAIL,
 }
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A trial to run.
-
-    Attributes:
-        number: the trial's number in Optuna and everywhere else, from 0.
-        config: the whole recipe, seed included.
-        searched: the values that the sampler chose, by dotted key.
-        run_id: the MLflow run of an interrupted trial that goes on; None for a new one.
-    """
-
-    number: int
-    config: TrialConfig
-    searched: Mapping[str, Any]
-    run_id: str | None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a trial ended.
-
-    Attributes:
-        value: the objective: the best epoch's for COMPLETE, the last epoch's for PRUNED, None for FAIL.
-        num_epochs: epochs that were measured.
-    """
-
-    number: int
-    state: TrialState
-    config: TrialConfig
-    searched: Mapping[str, Any]
-    value: float | None
-    num_epochs: int
-    run_id: str | None
+ENDED = {optuna_state: state for state, optuna_state in OPTUNA_STATES.items()}
+# As much as these are shown, so that a trial costs the same at 10,000 trials as at 300 (tests/benchmarks/bench_search.py).
+SAMPLER_MEMORY = {"tpe": Memory(num_best=50, num_latest=250), "gp": Memory(num_best=50, num_latest=150)}
+PRUNER_MEMORY = Memory(num_best=0, num_latest=1000)
+TOLD = "told"  # the note on a trial of what it cost
+EARLIER = "earlier_recipes"  # the note on a study of what it tries first because of `warm_start`
 
 
 class Advisor:
     """Proposes recipes, says when a trial is not worth going on with, and remembers every outcome."""
 
-    def __init__(self, definition: StudyDefinition, optuna_study: optuna.Study) -> None:
+    def __init__(self, definition: StudyDefinition, stored: optuna.Study, clock: Callable[[], float] = time.monotonic) -> None:
+        """As `create` and `resume`, which check first."""
         self._definition = definition
-        self._study = optuna_study
+        self._num_trials = definition.num_trials
+        self._has_seed = definition.trial.seed is not None or "seed" in definition.space.parameters
+        self._max_epochs = most_epochs(definition)
+        self._clock = clock
+        self._record = Record(stored)
+        self._mirror = Mirror(stored)
+        self._mirror.load(self._record.trials())
+        self._study = optuna.load_study(
+            study_name=stored.study_name,
+            storage=self._mirror,
+            sampler=build_sampler(definition, num_asked=self._mirror.num_trials),
+            pruner=build_pruner(definition.search.pruner, self._max_epochs),
+        )
+        self.notes: dict[str, Any] = dict(stored.user_attrs)  # what `create` was given to keep
+        self._first_points = first_points(definition, self.notes.get(EARLIER, ()))
         self._open: dict[int, optuna.Trial] = {}
+        self._waiting = deque(trial.number for trial in self._mirror.trials(OptunaState.WAITING))
+        self._account = Account(definition)
+        self._began_s = clock()
+        self._recall()
 
     @classmethod
-    def create(cls, definition: StudyDefinition, storage: BaseStorage, notes: Mapping[str, Any]) -> Self:
+    def create(
+        cls,
+        definition: StudyDefinition,
+        storage: BaseStorage,
+        notes: Mapping[str, Any],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Self:
         """A new study in `storage`; `notes` are kept with it (`Advisor.notes`).
 
+        Args:
+            clock: seconds from any beginning.
         Raises:
-            SearchError: if the storage has a study of this name.
+            DefinitionError: if the sampler or the pruner refuses its options.
+            SearchError: if the storage has a study of this name, or none that `warm_start` names.
         """
+        check_search(definition, storage)
+        direction = StudyDirection.MAXIMIZE if definition.objective.is_maximized else StudyDirection.MINIMIZE
+        directions = [direction, StudyDirection.MINIMIZE] if definition.objective.cost else [direction]
         try:
-            optuna_study = optuna.create_study(
-                study_name=definition.name,
-                storage=storage,
-                direction="maximize" if definition.objective.is_maximized else "minimize",
-                sampler=build_sampler(definition, num_asked=0),
-                pruner=build_pruner(definition.search.pruner, definition.trial.epochs),
-            )
+            stored = optuna.create_study(study_name=definition.name, storage=storage, directions=directions)
         except optuna.exceptions.DuplicatedStudyError:
             raise SearchError(
                 f"a study's name must be new, but {definition.name!r} exists in Optuna's storage. "
                 f"Go on with it (`study resume {definition.name}`), or change `name` in {definition.file}."
             ) from None
-        for key, note in notes.items():
-            optuna_study.set_user_attr(key, note)
-        if definition.search.sampler == "grid":
-            _enqueue_grid(definition, optuna_study)
-        return cls(definition, optuna_study)
+        earlier = earlier_recipes(definition, storage)
+        for key, note in {**notes, **({EARLIER: earlier} if earlier else {})}.items():
+            write(lambda key=key, note=note: stored.set_user_attr(key, note))  # type: ignore[misc]
+        return cls(definition, stored, clock)
 
     @classmethod
-    def resume(cls, definition: StudyDefinition, storage: BaseStorage) -> Self:
+    def resume(cls, definition: StudyDefinition, storage: BaseStorage, clock: Callable[[], float] = time.monotonic) -> Self:
         """An existing study; trials that a dead driver left running wait to be asked for again, before any new one."""
-        optuna_study = load_study(definition.name, storage)
-        optuna_study.sampler = build_sampler(definition, num_asked=len(optuna_study.get_trials(deepcopy=False)))
-        optuna_study.pruner = build_pruner(definition.search.pruner, definition.trial.epochs)
-        advisor = cls(definition, optuna_study)
-        for trial in optuna_study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,)):
-            advisor._set_waiting(trial._trial_id)
-        return advisor
+        stored = load_study(definition.name, storage)
+        for trial in stored.get_trials(deepcopy=False, states=(OptunaState.RUNNING,)):
+            # WAITING is Optuna's state for "asked for before anything new"; the parameters stay with the trial.
+            stored._storage.set_trial_state_values(trial._trial_id, state=OptunaState.WAITING)
+        return cls(definition, stored, clock)
 
     def ask(self) -> Proposal | None:
-        """The next trial: an interrupted one, or a new proposal; None when the study has all its trials."""
-        waiting = self._trials(OptunaState.WAITING)
-        if not waiting and len(self._trials()) >= self._definition.num_trials:
+        """The next trial: an interrupted one, or a new proposal; None when the search is at its end."""
+        if self.stop_reason is not None:
             return None
-        trial = self._study.ask()
-        searched = self._suggest(trial)
-        config = self._config_of(trial.number, searched)
-        self._open[trial.number] = trial
-        return Proposal(trial.number, config, searched, run_id=trial.user_attrs.get("run_id"))
+        if not self._waiting and self._mirror.num_trials >= self._num_trials:
+            return None
+        with self._as_the_sampler_sees():
+            trial = self._next()
+            searched = suggest(trial, self._definition)
+        self._begin(trial)
+        run_id = trial.user_attrs.get("run_id")
+        repeats = self._account.repeated_by(searched) if run_id is None else None
+        return Proposal(trial.number, self._config_of(trial.number, searched), searched, run_id, repeats)
 
     def attach_run(self, number: int, run_id: str) -> None:
         """Remembers the MLflow run of a trial, so that whoever resumes it goes on in the same run."""
-        self._open[number].set_user_attr("run_id", run_id)
+        self._note(number, "run_id", run_id)
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Records the objective after an epoch. An epoch that a retried trial repeats is not recorded again."""
-        trial = self._open[number]
-        if epoch not in self._intermediate_values(trial):
-            trial.report(value, step=epoch)
+        self.report_all(number, {epoch: value})
+
+    def report_all(self, number: int, values: Mapping[int, float]) -> None:
+        """As `report`, for several epochs that came together; in a journal, they are one wait for the disk."""
+        for epoch in sorted(values.keys() - self._mirror.trial(number).intermediate_values.keys()):
+            self._mirror.set_trial_intermediate_value(number, epoch, values[epoch])
+        self._record.save(self._mirror.trial(number))
+
+    def can_prune_at(self, epoch: int) -> bool:
+        """Whether the pruner can stop a trial at that epoch: elsewhere, nobody need ask `should_prune`."""
+        return can_prune_at(self._definition.search.pruner, self._max_epochs, epoch)
 
     def should_prune(self, number: int) -> bool:
         """Whether the pruner stops the trial at the epoch reported last."""
-        return self._open[number].should_prune()
+        if self._definition.objective.cost is not None:
+            return False
+        with self._mirror.recalling(PRUNER_MEMORY), warnings.catch_warnings():
+            # Wilcoxon warns of each epoch that the best trial, stopped by its patience, does not have.
+            warnings.simplefilter("ignore", UserWarning)
+            is_pruned = self._study.pruner.prune(self._study, self._mirror.trial(number))
+        self._record.save(self._mirror.trial(number))
+        return is_pruned
 
-    def tell(self, number: int, state: TrialState, value: float | None = None) -> None:
-        """Ends a trial; an interrupted one waits for the next driver instead.
+    def tell(
+        self,
+        number: int,
+        state: TrialState,
+        value: float | None = None,
+        costs: Mapping[str, float] | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        """Ends a trial; an interrupted one waits to be asked for again.
 
         Args:
             value: the objective, for COMPLETE only: Optuna takes a pruned trial's last reported value by itself.
+            costs: quantities of the trial's model; a completed one's must have those of the objective's cost and constraints.
+            seconds: of work on it since it was asked for, GPU or CPU.
+        Raises:
+            SearchError: if a quantity is missing, or the storage refuses.
         """
+        costs = costs or {}
+        if state is TrialState.COMPLETE:
+            self._require(costs, number)
         trial = self._open.pop(number)
+        self._note_costs(number, costs, seconds or 0.0)
         if state is TrialState.INTERRUPTED:
-            self._set_waiting(trial._trial_id)
-        else:
-            self._study.tell(trial, value if state is TrialState.COMPLETE else None, state=OPTUNA_STATES[state])
+            self._mirror.set_trial_state_values(number, OptunaState.WAITING)
+            self._record.end(self._mirror.trial(number))
+            self._waiting.append(number)
+            return
+        for limit in self._definition.objective.limits:
+            if limit.quantity in costs:
+                trial.set_constraint(limit.text, limit.violation(costs[limit.quantity]))
+        with self._as_the_sampler_sees():
+            self._study.tell(number, self._values(state, value, costs), state=OPTUNA_STATES[state])
+        self._record.end(self._mirror.trial(number))
+        self._record.note_study(self._mirror.study_attrs)
+        self._count(self._mirror.trial(number))
 
     @property
-    def notes(self) -> dict[str, Any]:
-        """What `create` was given to keep."""
-        return dict(self._study.user_attrs)
+    def stop_reason(self) -> str | None:
+        """The rule of `[search.stop]` that ended the search before it had all its trials, in words; None if none did."""
+        return self._account.stop_reason(self._elapsed_s)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no trial runs, waits or is still to be proposed."""
+        has_left = bool(self._waiting) or self._mirror.num_trials < self._num_trials
+        return not self._open and (self.stop_reason is not None or not has_left)
 
     def outcomes(self) -> list[Outcome]:
         """Every trial that ended, in the order of their numbers."""
-        states = {optuna_state: state for state, optuna_state in OPTUNA_STATES.items()}
-        return [self._outcome(trial, states[trial.state]) for trial in self._trials(*states)]
+        return self._account.outcomes()
 
-    def _outcome(self, trial: FrozenTrial, state: TrialState) -> Outcome:
-        return Outcome(
-            number=trial.number,
-            state=state,
-            config=self._config_of(trial.number, trial.params),
-            searched=trial.params,
-            value=trial.value,
-            num_epochs=len(trial.intermediate_values),
-            run_id=trial.user_attrs.get("run_id"),
-        )
+    def standings(self) -> list[Standing]:
+        """Every trial there is, in the order of their numbers."""
+        return [
+            Standing(trial.number, ENDED.get(trial.state, TrialState.INTERRUPTED), trial.user_attrs.get("run_id"))
+            for trial in self._mirror.trials()
+        ]
+
+    def outcome(self, number: int) -> Outcome:
+        """How a trial ended that did."""
+        return self._account.outcome(number)
+
+    def pareto_front(self) -> list[Outcome]:
+        """The feasible completed trials that no other beats in both objective and cost, the best objective first."""
+        return pareto_front(self.outcomes(), self._definition.objective)
+
+    @property
+    def _elapsed_s(self) -> float:
+        return self._account.elapsed_before_s + self._clock() - self._began_s
+
+    def _as_the_sampler_sees(self) -> AbstractContextManager[None]:
+        return self._mirror.recalling(SAMPLER_MEMORY.get(self._definition.search.sampler.name))
+
+    def _next(self) -> optuna.Trial:
+        """A waiting trial, else a new one; the first ones with the values that are to be tried first."""
+        if self._waiting:
+            number = self._waiting.popleft()
+            self._mirror.set_trial_state_values(number, OptunaState.RUNNING)
+            return optuna.Trial(self._study, number)
+        if self._mirror.num_trials < len(self._first_points):
+            self._study.enqueue_trial(dict(self._first_points[self._mirror.num_trials]))
+        return self._study.ask()
+
+    def _begin(self, trial: optuna.Trial) -> None:
+        """Stores the trial; one that cannot be stored waits, so that numbers here and in the storage stay the same."""
+        try:
+            self._record.begin(self._mirror.trial(trial.number))
+            self._record.note_study(self._mirror.study_attrs)
+        except SearchError:
+            self._mirror.set_trial_state_values(trial.number, OptunaState.WAITING)
+            self._waiting.append(trial.number)
+            raise
+        self._open[trial.number] = trial
 
     def _config_of(self, number: int, searched: Mapping[str, Any]) -> TrialConfig:
-        config = with_values(self._definition.trial, searched)
-        if config.seed is None:
-            config = with_values(config, {"seed": derive_seed(self._definition.search.seed, number)})
-        return config
+        seed = {} if self._has_seed else {"seed": derive_seed(self._definition.search.seed, number)}
+        return with_values(self._definition.trial, {**searched, **seed})
 
-    def _trials(self, *states: OptunaState) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False, states=states or None)
+    def _require(self, costs: Mapping[str, float], number: int) -> None:
+        missing = sorted(self._definition.objective.quantities - costs.keys())
+        if missing:
+            raise SearchError(
+                f"a completed trial must come with the quantities of `objective.cost` and `objective.constraints`, but trial "
+                f"{number} came without {missing[0]}. This is a fault of the platform: please report it."
+            )
 
-    def _intermediate_values(self, trial: optuna.Trial) -> Mapping[int, float]:
-        return self._study._storage.get_trial(trial._trial_id).intermediate_values
+    def _values(self, state: TrialState, value: float | None, costs: Mapping[str, float]) -> list[float] | None:
+        if state is not TrialState.COMPLETE:
+            return None
+        cost = self._definition.objective.cost
+        assert value is not None, "a completed trial has a value"
+        return [value] if cost is None else [value, costs[cost]]
 
-    def _set_waiting(self, trial_id: int) -> None:
-        # WAITING is Optuna's state for "asked for before anything new"; the parameters stay with the trial.
-        self._study._storage.set_trial_state_values(trial_id, state=OptunaState.WAITING)
+    def _note(self, number: int, key: str, note: Any) -> None:
+        self._mirror.set_trial_user_attr(number, key, note)
+        self._record.note(number, key, note)
 
-    def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
-        """The sampler's values for every key whose condition holds."""
-        values = self._definition.fixed_values
-        searched: dict[str, Any] = {}
-        for key, distribution in self._definition.space.items():
-            if self._definition.space.is_active(key, values):
-                searched[key] = values[key] = _suggest_one(trial, key, distribution)
-        return searched
+    def _note_costs(self, number: int, costs: Mapping[str, float], seconds: float) -> None:
+        """Keeps with the trial what the stop rules need after a restart."""
+        self._account.add_work(seconds)
+        told = {"seconds": seconds + self._mirror.trial(number).user_attrs.get(TOLD, {}).get("seconds", 0.0)}
+        if self._definition.search.stop.hours is not None:
+            told["elapsed_s"] = self._elapsed_s
+        if costs or any(told.values()):
+            self._note(number, TOLD, told | {"costs": dict(costs)})
 
+    def _recall(self) -> None:
+        """What earlier drivers did."""
+        for trial in self._mirror.trials():
+            told = trial.user_attrs.get(TOLD, {})
+            self._account.add_work(told.get("seconds", 0.0))
+            self._account.elapsed_before_s = max(self._account.elapsed_before_s, told.get("elapsed_s", 0.0))
+        for trial in self._mirror.ended():
+            self._count(trial)
 
-def load_study(name: str, storage: BaseStorage) -> optuna.Study:
-    """The Optuna study `name`.
-
-    Raises:
-        SearchError: if the storage has none of this name.
-    """
-    try:
-        return optuna.load_study(study_name=name, storage=storage)
-    except KeyError:
-        known = study_names(storage)
-        hint = nearest(name, known) if known else "There is none yet: start one with `study run FILE`."
-        raise SearchError(f"a study must exist to go on with it, but there is no {name!r}. {hint}") from None
-
-
-def study_names(storage: BaseStorage) -> Sequence[str]:
-    """The names of all studies in a storage."""
-    return optuna.get_all_study_names(storage)
+    def _count(self, trial: FrozenTrial) -> None:
+        told = trial.user_attrs.get(TOLD, {})
+        values = trial.values
+        self._account.add(
+            Outcome(
+                number=trial.number,
+                state=ENDED[trial.state],
+                config=self._config_of(trial.number, trial.params),
+                searched=trial.params,
+                value=values[0] if values else None,
+                num_epochs=len(trial.intermediate_values),
+                run_id=trial.user_attrs.get("run_id"),
+                costs=told.get("costs", {}),
+                is_feasible=all(excess <= 0 for excess in trial.constraints.values()),
+            )
+        )
 
 
 def derive_seed(study_seed: int, number: int) -> int:
     """A trial's own seed in [0, 2**31), the same wherever and whenever the trial runs."""
     return int.from_bytes(hashlib.sha256(f"{study_seed}/{number}".encode()).digest()[:4], "big") % 2**31
-
-
-def _suggest_one(trial: optuna.Trial, key: str, distribution: Distribution) -> Any:
-    if isinstance(distribution, Choices):
-        return trial.suggest_categorical(key, distribution.choices)
-    low, high, step, log = distribution.low, distribution.high, distribution.step, distribution.log
-    if distribution.is_integer:
-        return trial.suggest_int(key, int(low), int(high), step=int(step or 1), log=log)
-    return trial.suggest_float(key, low, high, step=step, log=log)
-
-
-def _enqueue_grid(definition: StudyDefinition, optuna_study: optuna.Study) -> None:
-    """Queues the grid's recipes in a seeded random order, so that a study stopped halfway is still a fair sample of it."""
-    recipes = list(definition.space.combinations(definition.fixed_values))
-    random.Random(definition.search.seed).shuffle(recipes)
-    for recipe in islice(recipes, definition.num_trials):
-        optuna_study.enqueue_trial(recipe)

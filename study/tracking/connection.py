@@ -12,21 +12,29 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import requests
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
-from mlflow.utils.credentials import get_default_host_creds
+from mlflow.exceptions import MlflowException, RestException
 from mlflow.utils.logging_utils import suppress_logs_in_thread
-from mlflow.utils.rest_utils import http_request, verify_rest_response
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from study.errors import TrackingError
+from study.tracking.failures import RecordRefusedError, StoreAwayError
+from study.tracking.rest import post
 
 PROBE_S = 5  # to connect, and again to answer: a server that is there needs milliseconds, over a slow link a second or two
-ANY_QUESTION = "/api/2.0/mlflow/experiments/search"  # asks for what every command needs: a server that lets us in
+ANY_QUESTION = "experiments/search"  # asks for what every command needs: a server that lets us in
 MAX_REASON = 400  # characters of MLflow's own words: its longest useful line (an outdated schema) has 350
 FOREIGN_ERRORS = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)  # what MLflow raises; requests' errors are OSErrors
+
+REFUSALS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # an unknown or deleted run, a param that would change
+# What MLflow says when its database gives no answer, and when it is asked too often. (mlflow/exceptions.py)
+AWAY = ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED")
+# MLflow calls every fault of a database temporary; of SQLite's these two are.
+LASTING_FAULT = re.compile(r"sqlite3\.OperationalError\) (?!database is locked|database or disk is full)")
+NOT_NOW = (408, 429, 500, 502, 503, 504)  # HTTP; as MLflow's own client has them
 
 NETWORK_CAUSE = re.compile(  # the readable part of what `requests` says, which is several lines of nested representations
     r"Connection refused|Failed to resolve|No route to host|Connection reset|[Tt]imed out|certificate verify failed"
@@ -80,11 +88,7 @@ class Connection:
                 self.client.search_experiments(max_results=1)
 
     def _ask_once(self) -> None:
-        credentials = get_default_host_creds(self.uri)  # type: ignore[no-untyped-call]
-        reply = http_request(  # type: ignore[no-untyped-call]
-            credentials, ANY_QUESTION, "POST", max_retries=0, raise_on_status=False, timeout=PROBE_S, json={"max_results": 1}
-        )
-        verify_rest_response(reply, ANY_QUESTION)
+        post(self.uri, ANY_QUESTION, {"max_results": 1}, PROBE_S)
 
     @contextmanager
     def reporting(self, duty: str, error_type: type[TrackingError] = TrackingError) -> Iterator[None]:
@@ -93,7 +97,8 @@ class Connection:
         Set MLFLOW_LOGGING_LEVEL to hear MLflow itself.
 
         Raises:
-            TrackingError: or `error_type`, for any failure of MLflow, its database or the network.
+            TrackingError: or `error_type`, for any failure of MLflow, its database or the network; without an `error_type`
+                of the kind that it is (study/tracking/failures.py).
         """
         quiet = nullcontext() if "MLFLOW_LOGGING_LEVEL" in os.environ else suppress_logs_in_thread()
         try:
@@ -101,7 +106,8 @@ class Connection:
                 yield
         except FOREIGN_ERRORS as error:
             reason = masked(one_line(error), self.uri)
-            raise error_type(f"MLflow at {self.shown} must {duty}, but: {reason}. {self._fix(error)}") from error
+            kind = kind_of(error) if error_type is TrackingError else error_type
+            raise kind(f"MLflow at {self.shown} must {duty}, but: {reason}. {self._fix(error)}") from error
 
     def artifact_location(self, experiment: str) -> str | None:
         """Where a new experiment's files go: beside an SQLite file (MLflow's default: `./mlruns`); a server decides itself."""
@@ -142,6 +148,31 @@ def without_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def kind_of(error: BaseException) -> type[TrackingError]:
+    """Whether the same call may succeed later, never will, or nobody knows."""
+    code = getattr(error, "error_code", None)
+    if code in REFUSALS:
+        return RecordRefusedError
+    if LASTING_FAULT.search(str(error)):
+        return TrackingError
+    if code in AWAY or (isinstance(error, RestException) and code == "INTERNAL_ERROR"):
+        return StoreAwayError
+    return StoreAwayError if _is_network(error) else TrackingError
+
+
+def _is_network(error: BaseException | None) -> bool:
+    """Whether no answer, or a proxy's "not now", is at the bottom of it: MLflow wraps what `requests` raises."""
+    while error is not None:
+        if isinstance(error, requests.HTTPError) and error.response is not None:
+            return error.response.status_code in NOT_NOW
+        if isinstance(error, requests.ConnectionError | requests.Timeout) and not isinstance(
+            error, requests.exceptions.SSLError
+        ):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _absolute(tracking_uri: str) -> str:

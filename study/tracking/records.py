@@ -12,10 +12,20 @@ NUMBER_TAG = "study.trial_number"
 KIND_TAG = "study.kind"  # "study" | "trial"
 OBJECTIVE_TAG = "study.objective"  # a metric of each epoch: val_balanced_accuracy …
 DEFAULT_OBJECTIVE = "val_balanced_accuracy"
+KEY_TAG = "study.run_key"  # made by who asks for the run: by it a run is found whose creation was never answered
+DUPLICATE_TAG = "study.duplicate_of"  # run id of the one that counts
 NAME_TAG = "study.name"  # the run's own name may be changed in MLflow's pages; this stays
 ERROR_TAG = "study.error"
 TRACEBACK_TAG = "study.traceback"
 DEFINITION_FILE = "definition.toml"
+
+STATUS = {  # what MLflow's pages show; its vocabulary has no word for "pruned", which is why there is a tag
+    TrialState.RUNNING: "RUNNING",
+    TrialState.COMPLETE: "FINISHED",
+    TrialState.PRUNED: "FINISHED",
+    TrialState.FAIL: "FAILED",
+    TrialState.INTERRUPTED: "KILLED",
+}
 
 MAX_TAG = 8000  # characters; MLflow's limit (mlflow.utils.validation.MAX_TAG_VAL_LENGTH)
 MAX_ERROR = 5000  # characters: the first line of an error, short enough to be shown in a column
@@ -35,6 +45,29 @@ class TrialRecord:
 
 
 @dataclass(frozen=True)
+class TrialRun:
+    """A run below a study's as MLflow shows it, right or wrong: what `study reconcile` compares.
+
+    Attributes:
+        number: of its trial; None where the tag is missing or no number.
+        state: as its tag says; None where the tag is missing or no state.
+        status: MLflow's own: RUNNING, FINISHED, FAILED, KILLED, SCHEDULED.
+        last_epoch: the last one recorded; 0 before the first.
+        key: what it was asked for with (`trial_key`); None for a run of somebody else's.
+        duplicate_of: run id of the one that counts, where this one was marked.
+    """
+
+    run_id: str
+    number: int | None
+    state: TrialState | None
+    status: str
+    last_epoch: int
+    key: str | None
+    duplicate_of: str | None
+    started_ms: int
+
+
+@dataclass(frozen=True)
 class StudyRecord:
     """One launch of a study as it stands recorded."""
 
@@ -45,6 +78,26 @@ class StudyRecord:
     experiment: str
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
+
+
+def trial_key(parent_run_id: str, number: int) -> str:
+    """The key that a trial's run is asked for with: the same for every driver that asks, so one trial is one run."""
+    return f"{parent_run_id}/{number}"
+
+
+def trial_run(run_id: str, status: str, last_epoch: int, tags: Mapping[str, str], started_ms: int) -> TrialRun:
+    """A run by what its tags say."""
+    number, state = tags.get(NUMBER_TAG, ""), tags.get(STATE_TAG, "")
+    return TrialRun(
+        run_id=run_id,
+        number=int(number) if number.isdecimal() else None,
+        state=TrialState(state) if state in TrialState.__members__ else None,
+        status=status,
+        last_epoch=last_epoch,
+        key=tags.get(KEY_TAG),
+        duplicate_of=tags.get(DUPLICATE_TAG),
+        started_ms=started_ms,
+    )
 
 
 def trial_name(number: int, config: TrialConfig) -> str:

@@ -30,7 +30,8 @@ def fit(training: Training) -> Iterator[Measurement]:
     """
     yield from tuple(training.measurements)
     while not training.is_over:
-        with one_thread_if(training.has_small_steps):
+        # cuDNN tries its algorithms once for each shape, of which an epoch has two; on a CPU nothing changes.
+        with one_thread_if(training.has_small_steps), torch.backends.cudnn.flags(benchmark=True):
             training.measurements.append(_run_epoch(training))
         yield training.measurements[-1]
 
@@ -101,8 +102,11 @@ def _train(training: Training, epoch: int, batches: Sequence[Indices], watch: _S
 
 
 def _evaluate(training: Training) -> Evaluation:
+    positions = training.examples.val
+    # A head on pooled features: one product of matrices instead of a batch at a time.
+    batch_size = len(positions) if training.has_small_steps else training.config.batch_size
     with training.steps.arithmetic.autocast():
-        return evaluate(training.model, training.inputs, training.targets, training.examples.val, training.config.batch_size)
+        return evaluate(training.model, training.inputs, training.targets, positions, batch_size)
 
 
 def _keep_if_best(training: Training, value: float) -> None:

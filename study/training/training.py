@@ -22,6 +22,7 @@ from study.training.activation_cache import ActivationCache
 from study.training.activations import CacheFacts, CacheOutcome, open_inputs
 from study.training.averaging import RunningMean
 from study.training.batches import ImageInputs, Indices, Inputs, split_batches
+from study.training.costs import model_costs
 from study.training.early_stopping import EarlyStopping
 from study.training.imbalance import Strategy, make_strategy
 from study.training.optimizers import make_optimizer
@@ -52,6 +53,7 @@ class Training:
         stopping: knows the best value of the objective up to now.
         best_tensors: what the training had changed by the best epoch, on the CPU.
         recipe_digest: of everything that the training depends on.
+        costs: what the objective asks of the model beside its quality.
     """
 
     config: TrialConfig
@@ -66,6 +68,7 @@ class Training:
     seed: int
     cache: CacheFacts
     recipe_digest: str
+    costs: Mapping[str, float]
     measurements: list[Measurement] = field(default_factory=list)
     best_tensors: dict[str, Tensor] = field(default_factory=dict)
 
@@ -99,6 +102,7 @@ class Training:
     def facts(self) -> dict[str, str | float]:
         """What a reader of the run should know of how it was computed."""
         return {
+            **self.costs,
             "trainable_parameters": float(sum(parameter.numel() for parameter in self.model.trainable_parameters())),
             "parameters": float(sum(parameter.numel() for parameter in self.model.parameters())),
             "device": device_name(self.device),
@@ -221,8 +225,11 @@ def start_training(
         smallest_piece=smallest_piece,
     )
     stopping = EarlyStopping(config.patience, objective.is_maximized)
+    costs = model_costs(model, data.image_size, arithmetic, objective.quantities)
     digest = _digest_of(config, data, weights_digest, objective, seed)
-    return Training(config, model, examples, inputs, targets, strategy, steps, stopping, objective, seed, cache_facts, digest)
+    return Training(
+        config, model, examples, inputs, targets, strategy, steps, stopping, objective, seed, cache_facts, digest, costs
+    )
 
 
 def trained_tensors(model: Classifier) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
@@ -111,6 +111,15 @@ class RayExecutor:
     def num_concurrent(self) -> int:
         """Trials that run at once."""
         return self.placement.num_concurrent
+
+    @property
+    def gpus(self) -> float:
+        """Of each trial."""
+        return self.placement.gpus
+
+    def for_study(self, prepared: PreparedStudy) -> "RayExecutor":
+        """The same place for another study's trials."""
+        return replace(self, prepared=prepared)
 
     def run(self, ledger: Ledger) -> None:
         """Runs trials until the ledger has none left or is interrupted.

@@ -3,6 +3,7 @@
 Whoever runs the trials (Ray or the present process) calls `begin`, `record` and `finish`; nobody else writes a trial's state.
 """
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +11,11 @@ from typing import Any, Protocol
 
 from study.definition import Objective
 from study.search.advisor import Advisor, Proposal
+from study.search_definition import QUANTITIES
 from study.tracking.tracker import Tracker
 from study.trial import Failure, Measurement, TrialConfig, TrialState
 
+HOPELESS_FAILURES = 4  # the first that end, all alike: the fifth would fare no better
 # Shown at their best epoch as `best_val_…`; which of them a study has depends on its task and number of classes.
 SUMMARY_METRICS = (
     *("loss", "accuracy", "balanced_accuracy", "macro_f1", "top5_accuracy", "calibration_error"),
@@ -27,6 +30,8 @@ class TrialProgress:
     Attributes:
         recorded_epoch: the last epoch that MLflow had when the trial was taken up again; 0 for a new one.
         facts: how it was computed, by name.
+        repeats: number of a trial with the same recipe, whose result is told instead of training again.
+        report_epochs: at which the pruner can act: elsewhere the driver need not hear of the trial.
         unrecorded: measurements that MLflow has not been given yet.
     """
 
@@ -42,6 +47,8 @@ class TrialProgress:
     best: Measurement | None = None
     failure: Failure | None = None
     facts: Mapping[str, str | float] = field(default_factory=dict)
+    report_epochs: tuple[int, ...] = ()
+    repeats: int | None = None
 
     @property
     def last_epoch(self) -> int:
@@ -66,8 +73,22 @@ class Ledger:
     """Keeps Optuna (through the advisor) and MLflow (through the tracker) telling one truth."""
 
     def __init__(
-        self, advisor: Advisor, tracker: Tracker, parent_run_id: str, objective: Objective, listeners: Sequence[Listener] = ()
+        self,
+        advisor: Advisor,
+        tracker: Tracker,
+        parent_run_id: str,
+        objective: Objective,
+        listeners: Sequence[Listener] = (),
+        *,
+        is_resumed: bool = False,
+        gpus: float = 0.0,
     ) -> None:
+        """Args:
+        is_resumed: another driver ran the study before: it may have made a run and told nobody.
+        gpus: of each trial; what it took is counted in their hours, without a GPU in its own.
+        """
+        self._is_resumed = is_resumed
+        self._devices = gpus or 1.0
         self._advisor = advisor
         self._tracker = tracker
         self._parent_run_id = parent_run_id
@@ -76,6 +97,7 @@ class Ledger:
         self._open: dict[int, TrialProgress] = {}
         self.ended: list[TrialProgress] = []
         self.is_interrupted = False
+        self.hopeless: str | None = None  # why all of the first trials failed, where they failed alike
 
     @property
     def open_trials(self) -> tuple[int, ...]:
@@ -88,39 +110,53 @@ class Ledger:
         Args:
             tags: of a new run, beside the ledger's own.
         """
-        if self.is_interrupted:
-            return None
-        proposal = self._advisor.ask()
-        if proposal is None:
-            return None
-        run_id, recorded_epoch = self._run_of(proposal, tags or {})
-        trial = TrialProgress(
-            proposal.number, proposal.config, proposal.searched, run_id, time.monotonic(), recorded_epoch=recorded_epoch
-        )
-        self._open[trial.number] = trial
-        for listener in self._listeners:
-            listener.trial_began(trial)
-        return trial
+        while not self.is_interrupted and self.hopeless is None:
+            proposal = self._advisor.ask()
+            if proposal is None:
+                return None
+            run_id, recorded_epoch = self._run_of(proposal, tags or {})
+            trial = TrialProgress(
+                proposal.number,
+                proposal.config,
+                proposal.searched,
+                run_id,
+                time.monotonic(),
+                recorded_epoch=recorded_epoch,
+                report_epochs=self._report_epochs(proposal.config.epochs),
+                repeats=proposal.repeats,
+            )
+            self._open[trial.number] = trial
+            for listener in self._listeners:
+                listener.trial_began(trial)
+            if proposal.repeats is None:
+                return trial
+            self._repeat(trial, proposal.repeats)
+        return None
 
-    def record(self, number: int, measurement: Measurement, is_in_mlflow: bool) -> bool:
-        """Records an epoch; whether the pruner stops the trial here.
+    def _report_epochs(self, epochs: int) -> tuple[int, ...]:
+        return tuple(epoch for epoch in range(1, epochs + 1) if self._advisor.can_prune_at(epoch))
+
+    def record(self, number: int, measurements: Sequence[Measurement], is_in_mlflow: bool) -> bool:
+        """Records epochs that came together; whether the pruner stops the trial at the last of them.
 
         Args:
-            is_in_mlflow: the worker has delivered it itself.
+            is_in_mlflow: the worker has delivered them itself.
         """
         trial = self._open[number]
-        if measurement.epoch <= trial.last_epoch:  # a retried trial repeats what was recorded
+        new = [one for one in measurements if one.epoch > trial.last_epoch]  # a retried trial repeats what was recorded
+        if not new:
             return False
-        trial.measurements.append(measurement)
-        if measurement.epoch > trial.recorded_epoch:
-            trial.unrecorded = [] if is_in_mlflow else [*trial.unrecorded, measurement]
-        value = measurement.metrics[self._objective.key]
-        if trial.best is None or self._objective.is_better(value, trial.best.metrics[self._objective.key]):
-            trial.best = measurement
-        self._advisor.report(number, measurement.epoch, value)
+        trial.measurements += new
+        unrecorded = [one for one in new if one.epoch > trial.recorded_epoch]
+        trial.unrecorded = [] if is_in_mlflow else [*trial.unrecorded, *unrecorded]
+        key = self._objective.key
+        for measurement in new:
+            if trial.best is None or self._objective.is_better(measurement.metrics[key], trial.best.metrics[key]):
+                trial.best = measurement
+        self._advisor.report_all(number, {one.epoch: one.metrics[key] for one in new})
         for listener in self._listeners:
             listener.trial_measured(trial)
-        if not measurement.is_last and self._advisor.should_prune(number):
+        if not new[-1].is_last and self._advisor.can_prune_at(new[-1].epoch) and self._advisor.should_prune(number):
             trial.state = TrialState.PRUNED
         return trial.state is TrialState.PRUNED
 
@@ -136,10 +172,10 @@ class Ledger:
         trial.state = self._final_state(trial)
         self._tracker.end_trial(trial.run_id, trial.state, trial.unrecorded, self._summary(trial), _end_tags(trial))
         is_complete = trial.state is TrialState.COMPLETE and trial.best is not None
-        self._advisor.tell(number, trial.state, trial.best.metrics[self._objective.key] if is_complete and trial.best else None)
-        self.ended.append(trial)
-        for listener in self._listeners:
-            listener.trial_ended(trial)
+        value = trial.best.metrics[self._objective.key] if is_complete and trial.best else None
+        seconds = (time.monotonic() - trial.started_s) * self._devices
+        self._advisor.tell(number, trial.state, value, _costs(trial), seconds)
+        self._close(trial)
 
     def interrupt_open(self) -> None:
         """Marks every trial that is still open as interrupted: it waits in Optuna for `study resume`."""
@@ -147,13 +183,30 @@ class Ledger:
         for number in self.open_trials:
             self.finish(number)
 
+    def _repeat(self, trial: TrialProgress, repeated: int) -> None:
+        """Ends a trial whose recipe was trained before, seed included or left open: what it reached is told again."""
+        known = self._advisor.outcome(repeated)
+        assert known.value is not None, "only completed trials are repeated"
+        del self._open[trial.number]
+        trial.state = TrialState.COMPLETE
+        summary = {f"best_{self._objective.key}": known.value}
+        self._tracker.end_trial(trial.run_id, trial.state, [], summary, {"study.repeats_trial": str(repeated)})
+        self._advisor.tell(trial.number, trial.state, known.value, known.costs, 0.0)
+        self._close(trial)
+
+    def _close(self, trial: TrialProgress) -> None:
+        self.ended.append(trial)
+        self.hopeless = _common_cause(self.ended)
+        for listener in self._listeners:
+            listener.trial_ended(trial)
+
     def _run_of(self, proposal: Proposal, tags: Mapping[str, str]) -> tuple[str, int]:
         """The proposal's MLflow run and the last epoch recorded there."""
         if proposal.run_id is not None:
             self._tracker.reopen(proposal.run_id)
             history = self._tracker.history(proposal.run_id, "val_loss")
             return proposal.run_id, history[-1][0] if history else 0
-        run_id = self._tracker.begin_trial(self._parent_run_id, proposal.number, proposal.config, tags)
+        run_id = self._tracker.begin_trial(self._parent_run_id, proposal.number, proposal.config, tags, self._is_resumed)
         self._advisor.attach_run(proposal.number, run_id)
         return run_id, 0
 
@@ -173,6 +226,21 @@ class Ledger:
         measured = trial.best.metrics
         best = {f"best_val_{name}": measured[f"val_{name}"] for name in SUMMARY_METRICS if f"val_{name}" in measured}
         return numbers | best | {"best_epoch": float(trial.best.epoch)}
+
+
+def _costs(trial: TrialProgress) -> dict[str, float]:
+    """What an objective's cost and constraints may ask about."""
+    return {name: float(trial.facts[name]) for name in QUANTITIES if name in trial.facts}
+
+
+def _common_cause(ended: Sequence[TrialProgress]) -> str | None:
+    """Why the first trials failed, where nothing but the same failure has come of any."""
+    if len(ended) < HOPELESS_FAILURES or any(trial.failure is None for trial in ended):
+        return None
+    # Numbers differ from trial to trial: learning rates, steps, bytes that were asked for.
+    causes = {re.sub(r"[-+.\d]+(e[-+]?\d+)?", "#", trial.failure.reason) for trial in ended if trial.failure}
+    last = ended[-1].failure
+    return last.reason if len(causes) == 1 and last else None
 
 
 def _end_tags(trial: TrialProgress) -> dict[str, str]:

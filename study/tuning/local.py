@@ -1,6 +1,8 @@
 """The same study in the present process, a trial at a time: for debugging, notebooks, and machines without Ray."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import torch
 
 from study.tuning.ledger import Ledger
 from study.tuning.preparation import PreparedStudy
@@ -13,6 +15,15 @@ class InProcessExecutor:
 
     prepared: PreparedStudy
     num_concurrent: int = 1
+
+    @property
+    def gpus(self) -> float:
+        """Of each trial: the whole of this machine's, where there is one."""
+        return 1.0 if self.prepared.definition.resources.gpus and torch.cuda.is_available() else 0.0
+
+    def for_study(self, prepared: PreparedStudy) -> "InProcessExecutor":
+        """The same place for another study's trials."""
+        return replace(self, prepared=prepared)
 
     def run(self, ledger: Ledger) -> None:
         """Runs trials until the ledger has none left or is interrupted (Ctrl-C)."""
@@ -32,7 +43,7 @@ def _run_one(ledger: Ledger, number: int, session: TrialSession) -> None:
     is_over = False
     while not is_over:
         report = session.step()
-        is_pruned = report.measurement is not None and ledger.record(number, report.measurement, report.is_in_mlflow)
+        is_pruned = ledger.record(number, report.measurements, report.is_in_mlflow)
         is_over = report.is_last or is_pruned
     session.close()
     ledger.finish(number, report.failure, report.facts)

@@ -10,7 +10,8 @@ from study.definition import StudyDefinition
 from study.errors import DefinitionError
 from study.models.backbones import check_backbone
 from study.models.weights import ResolvedWeights, resolve_weights
-from study.search.algorithms import build_pruner
+from study.search.pruners import build_pruner, most_epochs
+from study.search.samplers import rehearse_sampler
 from study.settings import Settings
 from study.space import Choices
 from study.trial import TrialConfig
@@ -22,12 +23,17 @@ Recipe = tuple[str, str]  # backbone and what `weights` says
 
 @dataclass(frozen=True)
 class PreparedStudy:
-    """A definition whose data are packed and whose weights are at hand."""
+    """A definition whose data are packed and whose weights are at hand.
+
+    Attributes:
+        reads_test: its trials end with the test split; those of a search never do.
+    """
 
     definition: StudyDefinition
     settings: Settings
     data: StudyData
     weights: Mapping[Recipe, ResolvedWeights]
+    reads_test: bool = False
 
     def weights_of(self, config: TrialConfig) -> ResolvedWeights:
         """The weights that a trial of this recipe starts from."""
@@ -47,6 +53,8 @@ class PreparedStudy:
             tracking_uri=self.settings.tracking_uri,
             num_threads=num_threads,
             uses_gpu=uses_gpu,
+            report_epochs=trial.report_epochs,
+            reads_test=self.reads_test,
         )
 
 
@@ -60,12 +68,8 @@ def prepare(
     Raises:
         StudyError: in one line, the first thing that is wrong.
     """
-    if definition.confirm is not None:
-        raise DefinitionError(
-            f"[confirm] is understood but not carried out by this version, and {definition.file} has one. Remove it; "
-            f'to repeat a recipe with other seeds, search over `seed` with sampler = "grid".'
-        )
-    build_pruner(definition.search.pruner, definition.trial.epochs)
+    rehearse_sampler(definition)
+    build_pruner(definition.search.pruner, most_epochs(definition))
     _check_folds(definition)
     open_source(definition, settings.cache_folder)  # lists the photos: a missing folder is news before weights are fetched
     for backbone in _values_of("backbone", definition):

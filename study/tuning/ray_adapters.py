@@ -77,7 +77,9 @@ class LedgerScheduler(FIFOScheduler):
             self._finish(trial, *((report.failure, report.facts) if report else (None, {})))
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """The trial's process died once too often."""
+        """The trial's process died once too often. Ray says so at each death, also where it starts the trial again."""
+        if trial.should_recover():
+            return
         cause = str(trial.get_pickled_error() or trial.get_error() or "no cause known").strip()
         reason = f"the trial's process died {MAX_RETRIES + 1} times; last: {cause.splitlines()[0]}"
         with self._stopping_on_error():
@@ -100,9 +102,7 @@ class LedgerScheduler(FIFOScheduler):
 
     def _record(self, trial: Trial, result: dict[str, Any]) -> bool:
         report = StepReport.model_validate_json(result[REPORT])
-        if report.measurement is None:
-            return False
-        return self._ledger.record(trial.config["number"], report.measurement, report.is_in_mlflow)
+        return self._ledger.record(trial.config["number"], report.measurements, report.is_in_mlflow)
 
     def _record_last(self, trial: Trial, result: dict[str, Any]) -> StepReport | None:
         """Ray gives a trial's last result here only; a pruned trial's was recorded already and is skipped by its epoch."""

@@ -2,56 +2,35 @@
 
 import socket
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from study.definition import StudyDefinition, parse_definition
 from study.errors import DataError, DefinitionError, SearchError, StudyError, TrackingError
-from study.search.advisor import Advisor, Outcome, load_study, study_names
+from study.search.advisor import Advisor, load_study, study_names
 from study.search.algorithms import Storage, is_fresh, open_storage
+from study.search.warm_start import check_warm_start
 from study.settings import Settings
+from study.tracking.journaled_tracker import JournaledTracker
 from study.tracking.mlflow_tracker import MlflowTracker
+from study.tracking.patience import Patience
 from study.tracking.provenance import provenance_tags
+from study.tracking.tracker import Tracker
 from study.trial import TrialState
+from study.tuning.confirm import confirm, summary_of
 from study.tuning.data_card import write_data_card
-from study.tuning.kept_weights import KeptWeights
-from study.tuning.ledger import Ledger, Listener
+from study.tuning.launch import Executor, Launch, StudyListener, StudyOutcome
 from study.tuning.local import InProcessExecutor
 from study.tuning.preparation import PreparedStudy, prepare
-from study.tuning.winner import Winner, register_winner
+from study.tuning.reconcile import Finding, reconcile
 
 CLUSTER_PROBE_S = 5.0
-NUM_KEPT_WEIGHTS = 3  # trials; the winner, and two to compare it with
-
-
-class StudyListener(Listener, Protocol):
-    """Who watches a study from its preparation to its end."""
-
-    def packing(self, num_done: int, num_photos: int) -> None:
-        """Photos are being packed."""
-
-    def study_began(self, prepared: PreparedStudy, earlier: Sequence[Outcome], num_concurrent: int) -> None:
-        """Trials are about to run; `earlier` ended in an earlier launch."""
-
-    def study_ending(self) -> None:
-        """All trials have ended; the winner is being registered."""
-
-
-class Executor(Protocol):
-    """Runs trials somewhere."""
-
-    @property
-    def num_concurrent(self) -> int:
-        """Trials that run at once."""
-
-    def run(self, ledger: Ledger) -> None:
-        """Runs trials until the ledger has none left or is interrupted."""
+MLFLOW_PATIENCE_S = 600.0  # a server that is moved, or whose database restarts, is back within ten minutes
 
 
 @dataclass(frozen=True)
@@ -60,28 +39,6 @@ class Options:
 
     in_process: bool = False
     is_verbose: bool = False
-
-
-@dataclass(frozen=True)
-class StudyOutcome:
-    """How a study stands when its command ends.
-
-    Attributes:
-        outcomes: of every trial that ended, in this launch or an earlier one.
-        winner: the best completed trial, its model registered; None where no trial completed or the study was interrupted.
-        address: where its runs are to be seen.
-    """
-
-    prepared: PreparedStudy
-    outcomes: Sequence[Outcome]
-    winner: Winner | None
-    address: str
-    elapsed_s: float
-
-    @property
-    def is_interrupted(self) -> bool:
-        """Whether trials are left for `study resume`."""
-        return len(self.outcomes) < self.prepared.definition.num_trials
 
 
 def check_study(definition: StudyDefinition, settings: Settings, listener: StudyListener) -> PreparedStudy:
@@ -95,6 +52,8 @@ def check_study(definition: StudyDefinition, settings: Settings, listener: Study
         tracker.check()  # a server that is not there is news before the photos are packed
     _require_cluster(settings.ray_address)
     _require_new_in_optuna(definition, settings)
+    if definition.search.warm_start:
+        check_warm_start(definition, open_storage(settings.storage))
     prepared = prepare(definition, settings, listener.packing)
     _require_new_in_mlflow(definition, tracker)  # may make the database file: last, so that a mistake leaves nothing behind
     return prepared
@@ -108,15 +67,37 @@ def run_study(definition: StudyDefinition, settings: Settings, listener: StudyLi
     """
     started_s = time.monotonic()
     prepared = check_study(definition, settings, listener)
-    tracker = MlflowTracker(settings.tracking_uri)
     storage = open_storage(settings.storage)
-    with _only_driver(definition.name, settings), _executor(prepared, options) as executor:
+    with (
+        _only_driver(definition.name, settings),
+        _executor(prepared, options) as executor,
+        _recording(definition.name, settings, listener) as tracker,
+    ):
         run_id, advisor = _create(prepared, tracker, storage)
-        launch = _Launch(prepared, advisor, tracker, run_id, listener, started_s)
-        return launch.run(executor)
+        outcome = Launch(prepared, advisor, tracker, run_id, listener, started_s).run(executor)
+        return _confirmed(outcome, run_id, executor, tracker, storage, listener)
 
 
-def _create(prepared: PreparedStudy, tracker: MlflowTracker, storage: Storage) -> tuple[str, Advisor]:
+def _confirmed(
+    outcome: StudyOutcome,
+    run_id: str,
+    executor: Executor,
+    tracker: Tracker,
+    storage: Storage,
+    listener: StudyListener,
+) -> StudyOutcome:
+    """The outcome with what `[confirm]` found, where the definition has one and the search came to its end."""
+    definition = outcome.prepared.definition
+    if definition.confirm is None or outcome.is_interrupted or outcome.winner is None:
+        return outcome
+    confirmed = confirm(outcome.prepared, outcome.outcomes, executor, tracker, storage, listener)
+    if confirmed is None:
+        return replace(outcome, is_interrupted=True)
+    tracker.end_study(run_id, TrialState.COMPLETE, summary_of(confirmed, definition), {})
+    return replace(outcome, confirmed=confirmed)
+
+
+def _create(prepared: PreparedStudy, tracker: Tracker, storage: Storage) -> tuple[str, Advisor]:
     """The new study in both stores; if the second refuses it, the first is told that it failed."""
     definition = prepared.definition
     tags = provenance_tags(definition, prepared.data.digest)
@@ -135,7 +116,7 @@ def _create(prepared: PreparedStudy, tracker: MlflowTracker, storage: Storage) -
         raise
 
 
-def _log_data(prepared: PreparedStudy, tracker: MlflowTracker, run_id: str) -> None:
+def _log_data(prepared: PreparedStudy, tracker: Tracker, run_id: str) -> None:
     """The data as an input of the run, and their card among its artifacts."""
     data, name = prepared.data, prepared.definition.name
     tracker.log_dataset(run_id, name, data.digest, data.report.origin, data.report.splits)
@@ -150,81 +131,22 @@ def resume_study(name: str, settings: Settings, listener: StudyListener, options
         StudyError: if there is no such study, its data changed, or another driver is running it.
     """
     started_s = time.monotonic()
-    tracker = MlflowTracker(settings.tracking_uri)
-    tracker.check()
+    MlflowTracker(settings.tracking_uri).check()
     storage = open_storage(settings.storage)
-    notes = load_study(name, storage).user_attrs
+    notes = _notes_of(name, storage, "resume")
     definition = parse_definition(notes["definition"], Path(notes["file"]))
     prepared = prepare(definition, settings, listener.packing)
     _require_same_data(prepared, notes["data_digest"])
-    with _only_driver(name, settings), _executor(prepared, options) as executor:
+    with (
+        _only_driver(name, settings),
+        _executor(prepared, options) as executor,
+        _recording(name, settings, listener) as tracker,
+    ):
         advisor = Advisor.resume(definition, storage)
         tracker.reopen(notes["run_id"])
-        launch = _Launch(prepared, advisor, tracker, notes["run_id"], listener, started_s)
-        return launch.run(executor)
-
-
-@dataclass(frozen=True)
-class _Launch:
-    """One driver's work on a study that exists in both stores."""
-
-    prepared: PreparedStudy
-    advisor: Advisor
-    tracker: MlflowTracker
-    run_id: str
-    listener: StudyListener
-    started_s: float
-
-    def run(self, executor: Executor) -> StudyOutcome:
-        """Runs what is left of the study and ends its parent run accordingly."""
-        definition = self.prepared.definition
-        earlier = self.advisor.outcomes()
-        output_folder = self.prepared.settings.study_folder(definition.name)
-        kept_weights = KeptWeights(output_folder, definition.objective, NUM_KEPT_WEIGHTS, earlier)
-        ledger = Ledger(self.advisor, self.tracker, self.run_id, definition.objective, [self.listener, kept_weights])
-        self.listener.study_began(self.prepared, earlier, executor.num_concurrent)
-        try:
-            executor.run(ledger)
-            ledger.interrupt_open()
-            outcomes = self.advisor.outcomes()
-            is_interrupted = len(outcomes) < definition.num_trials
-            winner = None if is_interrupted else self._register_winner(outcomes)
-        except BaseException:
-            with suppress(StudyError):  # the first error is the news; a store that is away cannot be told
-                ledger.interrupt_open()
-                self.tracker.end_study(self.run_id, TrialState.INTERRUPTED, {}, {})
-            raise
-        state = TrialState.INTERRUPTED if is_interrupted else TrialState.COMPLETE if winner else TrialState.FAIL
-        self.tracker.describe(self.run_id, _answer(definition, outcomes, winner), definition.objective.key)
-        self.tracker.end_study(self.run_id, state, _summary(outcomes, winner), {})
-        address = self.tracker.address(self.run_id)
-        return StudyOutcome(self.prepared, outcomes, winner, address, time.monotonic() - self.started_s)
-
-    def _register_winner(self, outcomes: Sequence[Outcome]) -> Winner | None:
-        self.listener.study_ending()
-        return register_winner(self.prepared, outcomes, self.tracker, self.run_id)
-
-
-def _summary(outcomes: Sequence[Outcome], winner: Winner | None) -> dict[str, float]:
-    """The parent run's figures: trials by state, and what the winner reached."""
-    counts = Counter(outcome.state for outcome in outcomes)
-    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-    return {f"num_{state.lower()}": float(counts[state]) for state in states} | (winner.summary if winner else {})
-
-
-def _answer(definition: StudyDefinition, outcomes: Sequence[Outcome], winner: Winner | None) -> str:
-    """What stands at the head of the study's page in MLflow, in Markdown."""
-    counts = Counter(outcome.state.value for outcome in outcomes)
-    lines = [definition.question, ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))]
-    if winner is not None:
-        recipe = ", ".join(f"{key} = {value}" for key, value in winner.outcome.searched.items())
-        lines += [
-            f"**Best: trial {winner.outcome.number}, {definition.objective.key} {winner.outcome.value:.3f}** "
-            f"(a classifier that looks at no photo: {winner.chance:.3f}). {recipe}",
-            f"Model: `{winner.model_uri}`, version {winner.model_version}.",
-            "One search on one validation split: near neighbours on the leaderboard may differ by chance.",
-        ]
-    return "\n\n".join(line for line in lines if line)
+        run_id = notes["run_id"]
+        outcome = Launch(prepared, advisor, tracker, run_id, listener, started_s, is_resumed=True).run(executor)
+        return _confirmed(outcome, run_id, executor, tracker, storage, listener)
 
 
 def _require_cluster(ray_address: str | None) -> None:
@@ -281,6 +203,51 @@ def _only_driver(name: str, settings: Settings) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def reconcile_study(name: str, settings: Settings, listener: StudyListener) -> list[Finding]:
+    """Compares what Optuna, MLflow and the study's folder say of a study that nobody is running, and sets it right.
+
+    Raises:
+        StudyError: if there is no such study, a driver is running it, or a store cannot be read.
+    """
+    MlflowTracker(settings.tracking_uri).check()
+    storage = open_storage(settings.storage)
+    notes = _notes_of(name, storage, "reconcile")
+    definition = parse_definition(notes["definition"], Path(notes["file"]))
+    with _only_driver(name, settings), _recording(name, settings, listener) as tracker:
+        return reconcile(Advisor.resume(definition, storage), tracker, notes["run_id"], settings.study_folder(name))
+
+
+def _notes_of(name: str, storage: Storage, command: str) -> Mapping[str, Any]:
+    """What was kept with a study when it was created.
+
+    Raises:
+        SearchError: if there is none of this name, or it is a part of another.
+    """
+    notes = load_study(name, storage).user_attrs
+    if "confirms" in notes:
+        raise SearchError(
+            f"{name!r} repeats the best recipes of {notes['confirms']!r} and goes on with it. "
+            f"Use `study {command} {notes['confirms']}`."
+        )
+    return notes
+
+
+@contextmanager
+def _recording(name: str, settings: Settings, listener: StudyListener) -> Iterator[Tracker]:
+    """MLflow behind an outbox in the study's folder: what an earlier driver could not send goes first."""
+    direct = MlflowTracker(settings.tracking_uri, Patience(MLFLOW_PATIENCE_S, listener.notice))
+    tracker = JournaledTracker(direct, settings.study_folder(name) / "outbox")
+    try:
+        yield tracker
+    finally:
+        backlog = tracker.close()
+        if not backlog.is_empty:
+            listener.notice(
+                f"{backlog.num_deliveries} records of {backlog.num_runs} runs wait in {backlog.folder} for MLflow "
+                f"({backlog.reason}); `study resume {name}` or `study reconcile {name}` sends them."
+            )
 
 
 @contextmanager

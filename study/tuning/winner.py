@@ -18,12 +18,12 @@ from study.models.classifier import Classifier
 from study.models.exported import ModelContract, TargetScale, load_exported, save_exported
 from study.models.normalization import make_normalizer
 from study.search.advisor import Outcome
+from study.search.outcomes import is_candidate
 from study.tracking.figures import save_confusion, save_curves, save_scatter
-from study.tracking.mlflow_tracker import MlflowTracker
 from study.tracking.registry import register_model, registered_versions, set_alias
+from study.tracking.tracker import Tracker
 from study.training.evaluation import Evaluation, evaluate_split
 from study.training.targets import training_moments
-from study.trial import TrialState
 from study.tuning.chance import chance_level
 from study.tuning.preparation import PreparedStudy
 from study.tuning.trial_files import rebuild_trained, weights_file
@@ -64,14 +64,14 @@ class Winner:
 
 
 def best_outcome(outcomes: Sequence[Outcome], objective: Objective) -> Outcome | None:
-    """The completed trial with the best objective, the earlier of equals; None where none completed."""
-    completed = [outcome for outcome in outcomes if outcome.state is TrialState.COMPLETE and outcome.value is not None]
+    """The completed trial with the best objective that keeps every constraint, the earlier of equals; None where none does."""
+    completed = [outcome for outcome in outcomes if is_candidate(outcome)]
     sign = -1 if objective.is_maximized else 1
     return min(completed, key=lambda outcome: (sign * (outcome.value or 0.0), outcome.number), default=None)
 
 
 def register_winner(
-    prepared: PreparedStudy, outcomes: Sequence[Outcome], tracker: MlflowTracker, parent_run_id: str
+    prepared: PreparedStudy, outcomes: Sequence[Outcome], tracker: Tracker, parent_run_id: str
 ) -> Winner | None:
     """Registers the best completed trial's model under the study's name, alias `champion`; None where none completed.
 
@@ -155,9 +155,7 @@ def _target_scale(data: StudyData) -> TargetScale | None:
     return TargetScale(mean=mean, std=std, is_log=data.is_log)
 
 
-def _log_figures(
-    tracker: MlflowTracker, prepared: PreparedStudy, best: Outcome, parent_run_id: str, measured: Evaluation
-) -> None:
+def _log_figures(tracker: Tracker, prepared: PreparedStudy, best: Outcome, parent_run_id: str, measured: Evaluation) -> None:
     """Confusion matrix (of numbers: predicted against true ones) and curves, on the winner's run and on the study's."""
     assert best.run_id is not None, "a completed trial has a run"
     folder = prepared.settings.study_folder(prepared.definition.name) / "figures"

@@ -18,15 +18,19 @@ from study.models.classifier import build_classifier
 from study.models.loaded_networks import LoadedNetworks
 from study.models.weights import ResolvedWeights
 from study.tracking.mlflow_tracker import MlflowTracker
+from study.tracking.patience import Patience
 from study.training.activation_cache import ActivationCache
+from study.training.evaluation import evaluate_split
 from study.training.loop import fit
-from study.training.training import Training, start_training
+from study.training.training import Training, load_trained, start_training
 from study.trial import Failure, Measurement, Plain, TrialConfig
 from study.tuning.trial_files import save_trained, state_file
 
 logger = logging.getLogger(__name__)
 
 DELIVERY_INTERVAL_S = 10.0  # long trials show up in MLflow while they run; short ones cost one batch, written by the driver
+LONGEST_INTERVAL_S = 300.0  # between two tries while MLflow is away: a try that fails holds up the training for seconds
+REPORT_INTERVAL_S = 2.0  # people watch: a report costs the driver milliseconds
 SAVE_INTERVAL_S = 20.0  # a crash costs this much training, or:
 SAVE_SHARE = 0.05  # saving takes at most this share of a trial's time (VGG-16 with Adam is 1.6 GB)
 
@@ -40,6 +44,8 @@ class TrialTask(Plain):
         output_folder: where a trial that completes leaves its best weights.
         num_threads: CPU threads for the tensors; one trial must not take its neighbours' cores.
         uses_gpu: whether the trial was given (a share of) a GPU; without, it leaves alone what it may see.
+        report_epochs: at which the driver may stop the trial, and so must hear of it.
+        reads_test: the trial ends with its best epoch measured on the test split.
     """
 
     number: int
@@ -53,6 +59,8 @@ class TrialTask(Plain):
     tracking_uri: str
     num_threads: int
     uses_gpu: bool
+    report_epochs: tuple[int, ...] = ()
+    reads_test: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -61,15 +69,16 @@ class TrialTask(Plain):
 
 
 class StepReport(Plain):
-    """What one step of a trial gives the driver: a measurement or a failure.
+    """What one step of a trial gives the driver: measurements, a failure after them, or both.
 
     Attributes:
-        is_in_mlflow: the worker has delivered this and all earlier measurements itself.
+        measurements: of the epochs since the last report.
+        is_in_mlflow: the worker has delivered these and all earlier measurements itself.
         facts: how the trial was computed, by name; with the last report.
         is_last: nothing follows.
     """
 
-    measurement: Measurement | None = None
+    measurements: tuple[Measurement, ...] = ()
     failure: Failure | None = None
     is_in_mlflow: bool = False
     facts: Mapping[str, str | float] = Field(default_factory=dict)
@@ -90,7 +99,7 @@ class WarmProcess:
 
 
 class TrialSession:
-    """A running trial, an epoch a step; whatever goes wrong in it becomes its recorded failure."""
+    """A running trial, a few epochs a step; whatever goes wrong in it becomes its recorded failure."""
 
     def __init__(self, task: TrialTask, data: StudyData, warm: WarmProcess) -> None:
         self._task = task
@@ -100,21 +109,29 @@ class TrialSession:
         self._measurements: Generator[Measurement] | None = None
         self._undelivered: list[Measurement] = []
         self._delivered_s = time.monotonic()
+        self._delivery_interval_s = DELIVERY_INTERVAL_S
 
     def step(self) -> StepReport:
-        """Trains and measures one epoch."""
+        """Trains and measures until the driver must hear of it: where it may stop the trial, at the end, every few seconds."""
+        measurements: list[Measurement] = []
+        failure, began_s = None, time.monotonic()
         try:
-            measurement = next(self._running())
+            for measurement in self._running():
+                measurements.append(measurement)
+                is_due = time.monotonic() - began_s >= REPORT_INTERVAL_S
+                if measurement.is_last or measurement.epoch in self._task.report_epochs or is_due:
+                    break
         except Exception as error:  # the trial boundary: one trial's failure must not end the study
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             failure = Failure(reason=reason, traceback=traceback.format_exc())
-            return StepReport(failure=failure, facts=self._facts(), is_last=True)
-        self._undelivered.append(measurement)
+        self._undelivered += measurements
+        is_last = failure is not None or measurements[-1].is_last
         return StepReport(
-            measurement=measurement,
+            measurements=tuple(measurements),
+            failure=failure,
             is_in_mlflow=self._deliver(),
-            facts=self._facts(),
-            is_last=measurement.is_last,
+            facts=self._facts() | (self._test_facts() if is_last and failure is None and self._task.reads_test else {}),
+            is_last=is_last,
         )
 
     def close(self) -> None:
@@ -129,18 +146,31 @@ class TrialSession:
             self._measurements = run_trial(self._training, Path(self._task.output_folder), self._task.number)
         return self._measurements
 
-    def _facts(self) -> Mapping[str, str | float]:
+    def _facts(self) -> dict[str, str | float]:
         return {} if self._training is None else self._training.facts()
+
+    def _test_facts(self) -> dict[str, str | float]:
+        """What the best epoch's weights reach on the test split: read here and nowhere else."""
+        assert self._training is not None, "it has just ended"
+        load_trained(self._training.model, self._training.best_tensors)
+        config = self._task.config
+        data = self._data.with_fold(config.fold)
+        measured = evaluate_split(
+            self._training.model, data, "test", normalization=config.normalization, device=self._task.device
+        )
+        return {**measured.named("test")}
 
     def _deliver(self) -> bool:
         """Appends what is due to the MLflow run. If MLflow is away, the driver delivers at the trial's end."""
-        if time.monotonic() - self._delivered_s < DELIVERY_INTERVAL_S:
+        if time.monotonic() - self._delivered_s < self._delivery_interval_s:
             return False
         self._delivered_s = time.monotonic()
         try:
-            MlflowTracker(self._task.tracking_uri).append(self._task.run_id, self._undelivered)
+            MlflowTracker(self._task.tracking_uri, Patience(0.0)).append(self._task.run_id, self._undelivered)
         except TrackingError:
+            self._delivery_interval_s = min(2 * self._delivery_interval_s, LONGEST_INTERVAL_S)
             return False
+        self._delivery_interval_s = DELIVERY_INTERVAL_S
         self._undelivered = []
         return True
 

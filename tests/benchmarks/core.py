@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,26 +58,30 @@ class Trained:
         return metrics["time_share_data"] / (metrics["time_share_data"] + metrics["time_share_train"])
 
 
-@dataclass(frozen=True, eq=False)
 class Core:
-    """What one process keeps between its trainings.
+    """What one process keeps between its trainings, as a worker does."""
 
-    Attributes:
-        activations_folder: where activations of frozen stages are shared; None: each training computes its own.
-    """
+    def __init__(self, activations_folder: Path | None = None, device: torch.device = CPU) -> None:
+        """Nothing kept yet.
 
-    activations_folder: Path | None = None
-    device: torch.device = field(default=CPU)
-    cache: ActivationCache = field(init=False)
-    networks: LoadedNetworks = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "cache", ActivationCache(self.activations_folder))
-        object.__setattr__(self, "networks", LoadedNetworks(self.device))
+        Args:
+            activations_folder: where activations of frozen stages are shared; None: each training computes its own.
+        """
+        self._device = device
+        self._cache = ActivationCache(activations_folder)
+        self._networks = LoadedNetworks(device)
 
     def build(self, config: TrialConfig, data: StudyData, weights: ResolvedWeights, seed: int = 0) -> Classifier:
         """The model that a training begins with."""
-        return build_classifier(config, data.num_outputs, weights, seed, image_size=data.image_size, networks=self.networks)
+        return build_classifier(
+            config,
+            data.num_outputs,
+            weights,
+            seed,
+            image_size=data.image_size,
+            num_views=data.num_views,
+            networks=self._networks,
+        )
 
     def train(self, config: TrialConfig, data: StudyData, weights: ResolvedWeights, *, seed: int = 0) -> Trained:
         """The training that `config` describes, to its end."""
@@ -88,12 +92,13 @@ class Core:
             data,
             config,
             seed=seed,
-            device=self.device,
+            device=self._device,
             weights_digest=weights.digest,
             objective=Objective(),
-            cache=self.cache,
+            cache=self._cache,
         )
-        return Trained(tuple(fit(training)), model, time.perf_counter() - started_s)
+        measurements = tuple(fit(training))
+        return Trained(measurements, model, time.perf_counter() - started_s)
 
 
 def random_weights(backbone: str, folder: Path) -> ResolvedWeights:
@@ -118,11 +123,12 @@ def subset(data: StudyData, num_train: int, num_val: int) -> StudyData:
     return replace(data, folds=(fold,), fold=0, digest=f"{data.digest}-{len(train)}-{len(val)}")
 
 
-def noise_data(num_photos: int, size_px: int, num_classes: int = 10) -> StudyData:
-    """Noise instead of photos, made on the spot: an eighth for validation."""
+def noise_data(num_train: int, size_px: int, num_classes: int = 10) -> StudyData:
+    """Noise instead of photos, made on the spot; an eighth as many for validation."""
     generator = np.random.default_rng(0)
+    num_val = max(num_train // 8, 1)
+    num_photos = num_train + num_val
     images = generator.integers(0, 256, (num_photos, size_px, size_px, 3), dtype=np.uint8)
-    num_val = max(num_photos // 8, 1)
     empty = np.array([], dtype=np.int64)
     splits = Splits(np.arange(num_val, num_photos), np.arange(num_val), empty)
     return StudyData(

@@ -73,7 +73,7 @@ BENCHMARKS = (
     Benchmark("bench_freeze_depth", (), ("--backbones", "resnet18", "--epochs", "1")),
     Benchmark("bench_warm_start", (), ("--train", "32", "--rounds", "3")),
 )
-ACCURACY = Benchmark("bench_fine_tune", ("--part", "accuracy"), ("--part", "accuracy", "--train", "64", "--epochs", "1"))
+ACCURACY = Benchmark("bench_fine_tune", ("--part", "accuracy"), ("--part", "accuracy", "--train", "64", "--epochs", "2"))
 GPU = Benchmark("bench_gpu")
 
 

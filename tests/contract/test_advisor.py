@@ -1,17 +1,19 @@
 """What every advisor promises, whatever storage its study lives in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import optuna
 import pytest
-from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.trial import TrialState as OptunaState
 
 from study.definition import StudyDefinition, parse_definition
 from study.errors import DefinitionError, SearchError
 from study.search.advisor import Advisor
 from study.search.algorithms import PRUNERS, SAMPLERS, build_pruner, is_fresh, open_storage
+from study.search.rehearsal import check_search
+from study.search_definition import EXHAUSTIVE
 from study.trial import TrialState
 
 TEXT = """
@@ -31,14 +33,31 @@ pruner = { name = "median", n_startup_trials = 1, n_warmup_steps = 0 }
 MakeStorage = Callable[[], BaseStorage]
 
 
-@pytest.fixture(params=["memory", "journal", "sqlite"])
-def make_storage(request: pytest.FixtureRequest, tmp_path: Path) -> MakeStorage:
+@pytest.fixture(params=["memory", "journal", "sqlite", "postgresql"])
+def make_storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeStorage]:
     """Opens the same storage again at each call, as a second driver would."""
-    if request.param == "memory":
-        storage = InMemoryStorage()
-        return lambda: storage
-    address = str(tmp_path / "study.journal") if request.param == "journal" else f"sqlite:///{tmp_path}/study.db"
-    return lambda: open_storage(address)
+    match request.param:
+        case "memory":
+            shared = InMemoryStorage()
+            yield lambda: shared
+            return
+        case "journal":
+            address = str(tmp_path / "study.journal")
+        case "sqlite":
+            address = f"sqlite:///{tmp_path}/study.db"
+        case _:
+            address = request.getfixturevalue("make_database")()
+    opened: list[BaseStorage] = []
+
+    def open_again() -> BaseStorage:
+        opened.append(open_storage(address))
+        return opened[-1]
+
+    yield open_again
+    for storage in opened:
+        if isinstance(storage, RDBStorage):
+            storage.remove_session()
+            storage.engine.dispose()
 
 
 def definition(text: str = TEXT) -> StudyDefinition:
@@ -192,7 +211,7 @@ def test_a_study_that_is_not_there_is_named_with_the_nearest(make_storage: MakeS
         Advisor.resume(definition(TEXT.replace('"asked"', '"askd"')), make_storage())
 
 
-@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "grid"])
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name not in EXHAUSTIVE])
 def test_every_sampler_proposes_after_its_random_start(sampler: str) -> None:
     text = TEXT.replace("trials = 6", f'trials = 13\nsampler = "{sampler}"')
     advisor = Advisor.create(definition(text), InMemoryStorage(), {})
@@ -239,3 +258,235 @@ def test_asking_whether_a_storage_is_fresh_makes_no_file(tmp_path: Path) -> None
     assert is_fresh(str(tmp_path / "study.journal"))
     assert is_fresh(f"sqlite:///{tmp_path}/study.db")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_storage_holds_what_the_driver_holds(make_storage: MakeStorage) -> None:
+    text = TEXT[: TEXT.index("pruner =")] + 'pruner = "successive_halving"\n'
+    advisor = Advisor.create(definition(text), make_storage(), {})
+    complete = advisor.ask()
+    assert complete is not None
+    advisor.report(complete.number, 1, 0.5)
+    assert not advisor.should_prune(complete.number)  # the pruner notes the rung on the trial
+    advisor.tell(complete.number, TrialState.COMPLETE, 0.8)
+    pruned, interrupted, failed = (proposal for _ in range(3) if (proposal := advisor.ask()))
+    advisor.attach_run(pruned.number, "run-1")
+    advisor.report_all(pruned.number, {2: 0.2, 1: 0.1})
+    assert advisor.should_prune(pruned.number)
+    advisor.tell(pruned.number, TrialState.PRUNED, seconds=2.0)
+    advisor.tell(interrupted.number, TrialState.INTERRUPTED)
+    advisor.tell(failed.number, TrialState.FAIL)
+    for stored, held in zip(optuna_trials(make_storage()), advisor._mirror.trials(), strict=True):
+        assert (stored.number, stored.state, stored.values) == (held.number, held.state, held.values)
+        assert stored.params == held.params
+        assert stored.intermediate_values == held.intermediate_values
+        assert stored.user_attrs == held.user_attrs
+        shared = {key for key in held.system_attrs if "relative_params" in key}
+        assert stored.system_attrs.keys() == held.system_attrs.keys() - shared
+    again = Advisor.resume(definition(text), make_storage())
+    assert again.outcomes() == advisor.outcomes()
+
+
+def test_a_second_driver_of_the_same_study_is_noticed(make_storage: MakeStorage) -> None:
+    first = Advisor.create(definition(), make_storage(), {})
+    second = Advisor.resume(definition(), make_storage())
+    assert first.ask() is not None
+    with pytest.raises(SearchError, match="its trial 0 is number 1 in the storage: another driver"):
+        second.ask()
+
+
+def test_points_are_tried_first_and_keys_that_they_leave_out_are_sampled(make_storage: MakeStorage) -> None:
+    points = (
+        '[[search.enqueue]]\nbackbone = "resnet18"\noptimizer.lr = 0.01\n'
+        '[[search.enqueue]]\n"optimizer.name" = "sgd"\n"optimizer.momentum" = 0.9\n'
+    )
+    advisor = Advisor.create(definition(TEXT + points), make_storage(), {})
+    first = advisor.ask()
+    assert first is not None
+    assert (first.config.backbone, first.config.optimizer.lr) == ("resnet18", 0.01)
+    assert "batch_size" in first.searched
+    second = Advisor.resume(definition(TEXT + points), make_storage())
+    waiting, proposal = second.ask(), second.ask()
+    assert waiting is not None
+    assert waiting.config == first.config
+    assert proposal is not None
+    assert (proposal.config.optimizer.name, proposal.config.optimizer.momentum) == ("sgd", 0.9)
+
+
+def test_several_interrupted_trials_come_back_before_new_ones(make_storage: MakeStorage) -> None:
+    advisor = Advisor.create(definition(), make_storage(), {})
+    numbers = [proposal.number for _ in range(3) if (proposal := advisor.ask())]
+    for number in numbers:
+        advisor.tell(number, TrialState.INTERRUPTED)
+    proposals = [advisor.ask() for _ in range(4)]
+    assert [proposal.number for proposal in proposals if proposal is not None] == [0, 1, 2, 3]
+
+
+def test_a_recipe_that_completed_is_proposed_as_a_repetition(make_storage: MakeStorage) -> None:
+    text = TEXT[: TEXT.index("[space]")] + '[space]\nbackbone = { choices = ["alexnet"] }\n' + TEXT[TEXT.index("[search]") :]
+    advisor = Advisor.create(definition(text), make_storage(), {})
+    first, beside = advisor.ask(), advisor.ask()
+    assert first is not None
+    assert beside is not None
+    assert first.repeats is beside.repeats is None  # nothing is known yet
+    advisor.tell(beside.number, TrialState.FAIL)
+    advisor.tell(first.number, TrialState.COMPLETE, 0.7)
+    again = Advisor.resume(definition(text), make_storage()).ask()
+    assert again is not None
+    assert again.repeats == 0
+
+
+def test_two_objectives_have_a_front_and_are_not_pruned(make_storage: MakeStorage) -> None:
+    text = TEXT[: TEXT.index("pruner =")] + '[objective]\ncost = "parameters_m"\n'
+    advisor = Advisor.create(definition(text), make_storage(), {})
+    for value, millions in [(0.8, 60.0), (0.7, 11.0), (0.6, 20.0), (0.9, 60.0)]:
+        proposal = advisor.ask()
+        assert proposal is not None
+        advisor.report(proposal.number, 1, value)
+        assert not advisor.should_prune(proposal.number)
+        assert not advisor.can_prune_at(1)
+        advisor.tell(proposal.number, TrialState.COMPLETE, value, costs={"parameters_m": millions})
+    front = Advisor.resume(definition(text), make_storage()).pareto_front()
+    assert [(outcome.number, outcome.value, outcome.costs["parameters_m"]) for outcome in front] == [
+        (3, 0.9, 60.0),
+        (1, 0.7, 11.0),
+    ]
+
+
+def test_a_trial_that_breaks_a_constraint_is_infeasible_and_never_the_best(make_storage: MakeStorage) -> None:
+    text = TEXT + '[objective]\nconstraints = ["parameters_m <= 30"]\n[search.stop]\ntarget = 0.85\n'
+    advisor = Advisor.create(definition(text), make_storage(), {})
+    for value, millions in [(0.9, 60.0), (0.8, 30.0)]:
+        proposal = advisor.ask()
+        assert proposal is not None
+        advisor.tell(proposal.number, TrialState.COMPLETE, value, costs={"parameters_m": millions})
+    resumed = Advisor.resume(definition(text), make_storage())
+    assert [outcome.is_feasible for outcome in resumed.outcomes()] == [False, True]
+    assert [outcome.number for outcome in resumed.pareto_front()] == [1]
+    assert resumed.stop_reason is None
+    assert optuna_trials(make_storage())[0].constraints == {"parameters_m <= 30": 30.0}
+
+
+def test_a_completed_trial_without_its_cost_is_refused(make_storage: MakeStorage) -> None:
+    text = TEXT + '[objective]\nconstraints = ["latency_ms <= 20"]\n'
+    advisor = Advisor.create(definition(text), make_storage(), {})
+    proposal = advisor.ask()
+    assert proposal is not None
+    with pytest.raises(SearchError, match="trial 0 came without latency_ms"):
+        advisor.tell(proposal.number, TrialState.COMPLETE, 0.5)
+
+
+STOPS = {
+    "target": ("target = 0.7", "reached the target 0.7"),
+    "patience": ("patience = 2", "none of the last 2 trials was better"),
+    "hours": ("hours = 2", "it has run for 2 hours"),
+    "gpu_hours": ("gpu_hours = 1.5", "have used 1.5 GPU-hours"),
+}
+
+
+@pytest.mark.parametrize(("rule", "reason"), STOPS.values(), ids=STOPS.keys())
+def test_a_stop_rule_ends_the_search_and_says_so_also_after_a_restart(
+    rule: str, reason: str, make_storage: MakeStorage
+) -> None:
+    clock_s = [0.0]
+    text = f"{TEXT}[search.stop]\n{rule}\n"
+    advisor = Advisor.create(definition(text), make_storage(), {}, clock=lambda: clock_s[0])
+    for value in (0.6, 0.7, 0.5):
+        assert advisor.stop_reason is None or rule == "target = 0.7"
+        if (proposal := advisor.ask()) is not None:
+            clock_s[0] += 2400.0
+            advisor.tell(proposal.number, TrialState.COMPLETE, value, seconds=1800.0)
+        clock_s[0] += 5000.0 if proposal is None else 0.0
+    if rule == "patience = 2":
+        proposal = advisor.ask()
+        assert proposal is not None
+        advisor.tell(proposal.number, TrialState.COMPLETE, 0.7)  # as good is no better
+    assert reason in str(advisor.stop_reason)
+    assert advisor.ask() is None
+    clock_s[0] += 1e6  # a night without a driver does not count
+    assert reason in str(Advisor.resume(definition(text), make_storage(), clock=lambda: clock_s[0]).stop_reason)
+
+
+def test_time_without_a_driver_does_not_count(make_storage: MakeStorage) -> None:
+    clock_s = [0.0]
+    text = f"{TEXT}[search.stop]\nhours = 2\n"
+    advisor = Advisor.create(definition(text), make_storage(), {}, clock=lambda: clock_s[0])
+    proposal = advisor.ask()
+    assert proposal is not None
+    clock_s[0] = 3600.0
+    advisor.tell(proposal.number, TrialState.COMPLETE, 0.5)
+    clock_s[0] = 1e6
+    resumed = Advisor.resume(definition(text), make_storage(), clock=lambda: clock_s[0])
+    assert resumed.stop_reason is None
+    clock_s[0] += 3601.0
+    assert resumed.stop_reason is not None
+
+
+def test_the_best_of_an_earlier_study_are_tried_first_also_after_it_is_gone(make_storage: MakeStorage) -> None:
+    storage = make_storage()
+    earlier = Advisor.create(definition(TEXT.replace('"asked"', '"earlier"')), storage, {})
+    for number in range(6):
+        run_one(earlier, [0.1 * number])
+    best = [outcome.searched for outcome in reversed(earlier.outcomes()[-3:])]
+    text = TEXT.replace("trials = 6", 'trials = 6\nwarm_start = ["earlier"]')
+    advisor = Advisor.create(definition(text), storage, {})
+    first = advisor.ask()
+    assert first is not None
+    assert first.searched == best[0]
+    optuna.delete_study(study_name="earlier", storage=storage)
+    resumed = Advisor.resume(definition(text), storage)
+    proposals = [proposal for _ in range(6) if (proposal := resumed.ask())]
+    assert [proposal.searched for proposal in proposals[:3]] == best
+    assert [proposal.number for proposal in proposals] == list(range(6))  # they count as trials: they are trained
+
+
+def test_a_study_to_start_from_that_is_not_there_is_named_with_the_nearest(make_storage: MakeStorage) -> None:
+    Advisor.create(definition(TEXT.replace('"asked"', '"instrument-type"')), make_storage(), {})
+    text = TEXT.replace("trials = 6", 'trials = 6\nwarm_start = ["instrument-typ"]')
+    with pytest.raises(SearchError, match="names 'instrument-typ'. Did you mean `instrument-type`"):
+        Advisor.create(definition(text), make_storage(), {})
+
+
+@pytest.mark.parametrize("sampler", ["cmaes", "gp", "qmc", "nsgaii", "tpe"])
+def test_a_conditional_space_is_searched_quietly_and_goes_on_after_a_restart(sampler: str) -> None:
+    storage = InMemoryStorage()
+    text = TEXT.replace("trials = 6", f'trials = 14\nsampler = "{sampler}"')
+    advisor = Advisor.create(definition(text), storage, {})
+    for number in range(12):
+        run_one(advisor, [0.01 * number])
+    resumed = Advisor.resume(definition(text), storage)
+    run_one(resumed, [0.9])
+    for outcome in resumed.outcomes():
+        assert ("optimizer.momentum" in outcome.searched) == (outcome.config.optimizer.name == "sgd")
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "nsgaii", "qmc"])
+def test_a_sampler_that_can_searches_two_objectives(sampler: str) -> None:
+    text = TEXT[: TEXT.index("pruner =")].replace("trials = 6", f'trials = 12\nsampler = "{sampler}"')
+    advisor = Advisor.create(definition(text + '[objective]\ncost = "flops_g"\n'), InMemoryStorage(), {})
+    for number in range(12):
+        proposal = advisor.ask()
+        assert proposal is not None
+        advisor.tell(proposal.number, TrialState.COMPLETE, 0.1 * number, costs={"flops_g": float(number % 5)})
+    assert len(advisor.pareto_front()) >= 1
+
+
+@pytest.mark.parametrize(
+    ("sampler", "message"),
+    [
+        ('{ name = "tpe", n_startup = 3 }', "`search.sampler.n_startup` is no option of tpe. Did you mean `n_startup_trials`"),
+        ('{ name = "random", seed = 3 }', "`search.sampler.seed` is no option of random. It has none"),
+        ('{ name = "tpe", n_startup_trials = "many" }', "tpe is refused: "),
+        ('{ name = "nsgaii", population_size = 1 }', "nsgaii is refused: .*population_size"),
+        ('{ name = "qmc", qmc_type = "sobel" }', "qmc is refused: .*sobel"),
+    ],
+)
+def test_a_sampler_that_cannot_be_built_is_one_line(sampler: str, message: str) -> None:
+    with pytest.raises(DefinitionError, match=message) as caught:
+        check_search(definition(TEXT.replace("trials = 6", f"trials = 6\nsampler = {sampler}")), InMemoryStorage())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_sampler_of_one_objective_is_refused_for_two() -> None:
+    text = TEXT[: TEXT.index("pruner =")].replace("trials = 6", 'trials = 6\nsampler = "cmaes"')
+    with pytest.raises(DefinitionError, match="cmaes is refused: .*multi-objective"):
+        check_search(definition(text + '[objective]\ncost = "flops_g"\n'), InMemoryStorage())

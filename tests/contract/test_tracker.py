@@ -1,17 +1,18 @@
-"""One contract, every tracker: in memory, MLflow on an SQLite file, MLflow on a server."""
+"""One contract, every tracker: in memory, MLflow on an SQLite file, MLflow on a server, and each of them behind an outbox."""
 
 import pickle
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from study.errors import TrackingError
+from study.tracking.journaled_tracker import JournaledTracker
 from study.tracking.mlflow_tracker import MlflowTracker
-from study.tracking.records import ERROR_TAG, NUMBER_TAG, STATE_TAG, TRACEBACK_TAG
-from study.tracking.tracker import MemoryTracker, Tracker
+from study.tracking.records import ERROR_TAG, NUMBER_TAG, STATE_TAG, TRACEBACK_TAG, trial_key
+from study.tracking.tracker import DirectTracker, MemoryTracker, Tracker
 from study.trial import ConfusionMatrix, Measurement, OptimizerConfig, TrialConfig, TrialState
 
 CONFIG = TrialConfig(backbone="alexnet", optimizer=OptimizerConfig(lr=0.003))
@@ -27,14 +28,21 @@ def measurement(epoch: int, val_loss: float, taken_ms: int | None = None) -> Mea
     )
 
 
-@pytest.fixture(params=["memory", "sqlite", "server"])
-def tracker(request: pytest.FixtureRequest) -> Tracker:
-    makers: dict[str, Callable[[], Tracker]] = {
+@pytest.fixture(params=["memory", "sqlite", "server", "journaled memory", "journaled sqlite", "journaled server"])
+def tracker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tracker]:
+    makers: dict[str, Callable[[], DirectTracker]] = {
         "memory": MemoryTracker,
         "sqlite": lambda: MlflowTracker(request.getfixturevalue("sqlite_uri")),
         "server": lambda: MlflowTracker(request.getfixturevalue("server_uri")),
     }
-    return makers[request.param]()
+    direct = makers[request.param.removeprefix("journaled ")]()
+    if not request.param.startswith("journaled"):
+        yield direct
+        return
+    with JournaledTracker(direct, tmp_path / "outbox") as journaled:
+        yield journaled
+        journaled.close()
+    assert not list((tmp_path / "outbox").iterdir())  # all has arrived, or was refused and is kept
 
 
 @pytest.fixture
@@ -109,6 +117,8 @@ def test_a_measurement_delivered_twice_is_one_record(tracker: Tracker, trial: st
     tracker.append(trial, [measurement(1, 0.9), measurement(2, 0.5)])
     tracker.end_trial(trial, TrialState.COMPLETE, [measurement(1, 0.9), measurement(2, 0.5)], {}, {})
     assert tracker.history(trial, "val_loss") == [(1, 0.9), (2, 0.5)]
+    if isinstance(tracker, JournaledTracker) and isinstance(tracker.inner, MlflowTracker):
+        tracker = tracker.inner
     if isinstance(tracker, MlflowTracker):  # not merely shown once: stored once
         assert len(tracker.connection.client.get_metric_history(trial, "val_loss")) == 2
 
@@ -193,10 +203,13 @@ def test_artifacts_are_kept_under_their_folder(tracker: Tracker, study: str, tmp
 
 def test_an_unknown_run_is_refused_in_one_line(tracker: Tracker, study: str) -> None:
     missing = "0" * 32
-    for call in (
+    telling = (
         lambda: tracker.append(missing, [measurement(1, 0.9)]),
         lambda: tracker.end_trial(missing, TrialState.COMPLETE, [], {}, {}),
         lambda: tracker.end_study(missing, TrialState.COMPLETE, {"a": 1.0}, {}),
+    )
+    for call in (
+        *(telling if not isinstance(tracker, JournaledTracker) else ()),  # which learns of it later
         lambda: tracker.begin_trial(missing, 0, CONFIG, {}),
         lambda: tracker.reopen(missing),
         lambda: tracker.address(missing),
@@ -210,6 +223,7 @@ def test_an_unknown_run_is_refused_in_one_line(tracker: Tracker, study: str) -> 
 
 def test_the_address_leads_to_the_run(tracker: Tracker, study: str, name: str) -> None:
     address = tracker.address(study)
+    tracker = tracker.inner if isinstance(tracker, JournaledTracker) else tracker
     if isinstance(tracker, MlflowTracker) and tracker.connection.is_server:
         experiment = tracker.connection.client.get_experiment_by_name(name)
         assert experiment is not None
@@ -224,7 +238,7 @@ def test_nothing_is_printed(tracker: Tracker, study: str, trial: str, capfd: pyt
     tracker.end_trial(trial, TrialState.COMPLETE, [measurement(1, 0.9)], {"best_epoch": 1}, {})
     tracker.read_text(study, "definition.toml")
     with pytest.raises(TrackingError):
-        tracker.append("0" * 32, [measurement(1, 0.9)])
+        tracker.address("0" * 32)
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
 
@@ -245,3 +259,42 @@ def test_the_data_of_a_study_can_be_named(tracker: Tracker, study: str) -> None:
         assert (named.dataset.name, named.dataset.digest) == ("clothing10", "d" * 36)
         assert "/photos/clothing10" in named.dataset.source
         assert "617" in (named.dataset.profile or "")
+
+
+def test_a_run_that_a_dead_driver_made_is_found_before_another_is_made(tracker: Tracker, study: str) -> None:
+    made = tracker.begin_trial(study, 3, CONFIG, {})
+    assert tracker.begin_trial(study, 3, CONFIG, {}, may_exist=True) == made
+    assert tracker.begin_trial(study, 4, CONFIG, {}, may_exist=True) != made
+    assert [record.number for record in tracker.trials(study)] == [3, 4]
+
+
+def test_a_study_is_found_by_the_key_that_it_was_asked_for_with(tracker: Tracker, name: str) -> None:
+    tags = {"study.run_key": uuid.uuid4().hex}
+    assert tracker.begin_study(name, name, tags, "", "") == tracker.begin_study(name, name, tags, "", "")
+    assert len([record for record in tracker.studies() if record.name == name]) == 1
+
+
+def test_runs_are_told_as_they_are(tracker: Tracker, study: str, trial: str) -> None:
+    tracker.append(trial, [measurement(1, 0.9), measurement(2, 0.5)])
+    pruned = tracker.begin_trial(study, 8, CONFIG, {})
+    tracker.end_trial(pruned, TrialState.PRUNED, [measurement(1, 0.7)], {"best_epoch": 1}, {})
+    told = {run.number: run for run in tracker.trial_runs(study)}
+    assert (told[7].run_id, told[7].state, told[7].status, told[7].last_epoch) == (trial, TrialState.RUNNING, "RUNNING", 2)
+    assert (told[8].run_id, told[8].state, told[8].status, told[8].last_epoch) == (pruned, TrialState.PRUNED, "FINISHED", 1)
+    assert (told[7].key, told[7].duplicate_of) == (trial_key(study, 7), None)
+
+
+def test_a_duplicate_is_kept_and_not_counted(tracker: Tracker, study: str, trial: str) -> None:
+    double = tracker.begin_trial(study, 7, CONFIG, {})
+    tracker.mark_duplicate(double, trial)
+    assert [record.run_id for record in tracker.trials(study)] == [trial]
+    told = {run.run_id: run for run in tracker.trial_runs(study)}
+    assert (told[double].duplicate_of, told[double].status, told[trial].duplicate_of) == (trial, "KILLED", None)
+    assert tracker.begin_trial(study, 7, CONFIG, {}, may_exist=True) == trial
+
+
+def test_a_state_that_is_wrong_can_be_set_right(tracker: Tracker, study: str, trial: str) -> None:
+    tracker.end_trial(trial, TrialState.FAIL, [], {}, {})
+    tracker.end_trial(trial, TrialState.COMPLETE, [], {}, {})
+    (told,) = tracker.trial_runs(study)
+    assert (told.state, told.status) == (TrialState.COMPLETE, "FINISHED")

@@ -18,6 +18,7 @@ from study.search.algorithms import open_storage
 from study.tracking.mlflow_tracker import MlflowTracker
 from study.tracking.records import TrialRecord
 from study.tracking.registry import model_versions
+from tests.stores import faulty_network
 
 from .conftest import TINY, Workplace
 
@@ -251,6 +252,67 @@ def test_a_study_on_an_mlflow_server_ends_with_its_address(make_workplace: MakeW
     [version] = model_versions(server_uri, "served")
     assert version.aliases == ("champion",)
     assert not (workplace.folder / "mlflow.db").exists()
+
+
+def test_a_server_that_is_away_for_a_while_costs_no_record_and_no_trial(make_workplace: MakeWorkplace, server_uri: str) -> None:
+    with faulty_network(server_uri) as network:
+        workplace = make_workplace(MLFLOW_TRACKING_URI=network.uri)
+        process = start(workplace, "run", workplace.write(TINY.replace('"tiny"', '"outage"')), "--in-process")
+        wait_for_line(process, "/6 trials")
+        network.is_down = True
+        time.sleep(12)  # longer than MLflow's client tries by itself
+        network.is_down = False
+        output, _ = process.communicate(timeout=200)
+        assert process.returncode == 0, output
+        records = trials_in_mlflow(workplace, "outage")
+        tracker = MlflowTracker(server_uri)
+        for record in records:
+            epochs = [epoch for epoch, _ in tracker.history(record.run_id, "val_loss")]
+            assert epochs == list(range(1, len(epochs) + 1))
+            assert record.state.value == ("COMPLETE" if len(epochs) == 3 else "PRUNED")
+        assert sorted(record.number for record in records) == list(range(6))
+
+
+def test_the_best_recipes_are_repeated_and_only_then_is_the_test_split_read(workplace: Workplace) -> None:
+    text = TINY.replace("trials = 6", "trials = 3") + "[confirm]\ntop = 2\nseeds = 2\n"
+    result = workplace.json("run", workplace.write(text), "--in-process")
+    assert [one["test"]["n"] for one in result["confirmed"]] == [2, 2]
+    search, repeated = trials_in_mlflow(workplace), trials_in_mlflow(workplace, "tiny.confirm")
+    assert not any(name.startswith("test_") for record in search for name in record.metrics)
+    assert len(repeated) == 4
+    assert all("test_balanced_accuracy" in record.metrics for record in repeated)
+    assert len({record.params["seed"] for record in repeated}) == 2
+    again = workplace.json("resume", "tiny", "--in-process")
+    assert again["confirmed"] == result["confirmed"]
+    assert "tiny" in workplace.run("resume", "tiny.confirm", code=2).stderr
+    assert workplace.json("reconcile", "tiny") == []
+
+
+def test_a_trial_whose_process_is_killed_goes_on_under_its_own_number_and_run(workplace: Workplace) -> None:
+    text = TINY.replace("trials = 6", "trials = 3").replace("epochs = 3", "epochs = 40")
+    process = start(workplace, "run", workplace.write(text))
+    wait_for_line(process, "study tiny")
+    killed = kill_a_trial()
+    output, _ = process.communicate(timeout=200)
+    assert killed
+    assert process.returncode == 0, output
+    assert_both_stores_agree(workplace, num_trials=3)
+
+
+def kill_a_trial() -> bool:
+    """Kills a process of Ray's that runs a trial, as the kernel does when memory runs out; whether one was found in time."""
+    deadline_s = time.monotonic() + 60
+    while time.monotonic() < deadline_s:
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                title = (folder / "cmdline").read_text()
+            except OSError:
+                continue
+            if title.startswith("ray::") and "StudyTrainable" in title and "train" in title:
+                os.kill(int(folder.name), signal.SIGKILL)
+                return True
+        time.sleep(0.05)
+    return False
 
 
 CLOTHING = """

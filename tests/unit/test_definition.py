@@ -320,7 +320,7 @@ MISTAKES = {
         ("`label_smoothing` is for classes only", "0.2", "[space]"),
     ),
     "endless grid": ("trials = 7", 'sampler = "grid"', ("a grid must be finite", "optimizer")),
-    "unknown sampler": ("trials = 7", 'sampler = "tpee"', ("`search.sampler`", "Did you mean `tpe`?")),
+    "unknown sampler": ("trials = 7", 'sampler = "tpee"', ("`search.sampler.name`", "Did you mean `tpe`?")),
     "negative learning rate": (
         "[space]",
         "[trial.optimizer]\nlr = -1.0\n[space]",
@@ -352,3 +352,86 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     file.write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(DefinitionError, match="cannot be read as UTF-8"):
         load_definition(file)
+
+
+def test_a_search_takes_all_that_can_be_said_of_it() -> None:
+    definition = parse(
+        TEXT.replace("trials = 7", "trials = 7\nsampler = { name = 'tpe', n_startup_trials = 5 }\nwarm_start = ['other']")
+        + "[search.stop]\nhours = 2\ngpu_hours = 1.5\ntarget = 0.9\npatience = 10\n"
+        '[[search.enqueue]]\nbackbone = "resnet18"\noptimizer.lr = 0.01\n'
+        '[[search.enqueue]]\noptimizer = { name = "sgd", momentum = 0.9 }\n'
+        '[objective]\nconstraints = ["parameters_m <= 30", "latency_ms<=2e1"]\n'
+    )
+    search = definition.search
+    assert (search.sampler.name, search.sampler.options) == ("tpe", {"n_startup_trials": 5})
+    assert (search.stop.hours, search.stop.gpu_hours, search.stop.target, search.stop.patience) == (2.0, 1.5, 0.9, 10)
+    assert search.enqueue == (
+        {"backbone": "resnet18", "optimizer.lr": 0.01},
+        {"optimizer.name": "sgd", "optimizer.momentum": 0.9},
+    )
+    assert search.warm_start == ("other",)
+    assert [limit.text for limit in definition.objective.limits] == ["parameters_m <= 30", "latency_ms <= 20"]
+    assert definition.objective.quantities == {"parameters_m", "latency_ms"}
+
+
+def test_a_sampler_s_or_pruner_s_name_alone_stands_for_its_table() -> None:
+    search = parse(TEXT.replace("trials = 7", 'sampler = "qmc"\npruner = "hyperband"')).search
+    assert (search.sampler.name, search.sampler.options) == ("qmc", {})
+    assert (search.pruner.name, search.pruner.options) == ("hyperband", {})
+
+
+def test_two_objectives_are_not_pruned() -> None:
+    assert parse(TEXT + '[objective]\ncost = "flops_g"\n').search.pruner.name == "none"
+    assert parse(TEXT).search.pruner.name == "median"
+
+
+def test_brute_force_counts_its_trials_as_a_grid_does() -> None:
+    text = TEXT.replace("trials = 7", 'sampler = "brute_force"').replace(
+        "low = 1e-5, high = 1e-1, log = true", "choices = [0.1]"
+    )
+    assert parse(text.replace("low = 0.8, high = 0.99,", "choices = [0.8, 0.9],")).num_trials == 2 + 2 * 2
+
+
+def test_a_whole_number_is_a_fraction_where_the_space_has_fractions() -> None:
+    point = parse(TEXT.replace("high = 1e-1", "high = 2.0") + "[[search.enqueue]]\noptimizer.lr = 1\n").search.enqueue[0]
+    assert isinstance(point["optimizer.lr"], float)
+
+
+ENQUEUE = "[[search.enqueue]]\n"
+SEARCH_MISTAKES = {
+    "unknown key of a point": (ENQUEUE + "optimizer.lrr = 0.1", ("`optimizer.lrr`", "[[search.enqueue]] 1", "`optimizer.lr`?")),
+    "fixed key of a point": (ENQUEUE + "epochs = 3", ("`epochs`", "no searched key")),
+    "choice that is none": (ENQUEUE + 'backbone = "resnet19"', ("one of alexnet, resnet18", "'resnet19'", "`resnet18`?")),
+    "number outside": (ENQUEUE + "optimizer.lr = 1.0", ("a number from 1e-05 to 0.1", "1.0")),
+    "truth value as number": (ENQUEUE + "optimizer.lr = true", ("a number from", "True")),
+    "second point": (ENQUEUE + "optimizer.lr = 0.1\n" + ENQUEUE + "optimizer.lr = 9.0", ("[[search.enqueue]] 2",)),
+    "inactive key": (
+        ENQUEUE + 'optimizer.name = "adam"\noptimizer.momentum = 0.9',
+        ("`optimizer.momentum`", "only where `optimizer.name` is sgd", "adam"),
+    ),
+    "key without its condition": (ENQUEUE + "optimizer.momentum = 0.9", ("`optimizer.name`", "not given")),
+    "more points than trials": ((ENQUEUE + "optimizer.lr = 0.1\n") * 8, ("8 [[search.enqueue]]", "7 trials")),
+    "unknown stop rule": ("[search.stop]\nhour = 1", ("`search.stop.hour`", "Did you mean `hours`?")),
+    "no time at all": ("[search.stop]\nhours = 0", ("`search.stop.hours`", "greater than 0")),
+    "unknown quantity": (
+        '[objective]\nconstraints = ["parameter_m <= 3"]',
+        ("'parameter_m'", "Did you mean `parameters_m`?"),
+    ),
+    "constraint without a number": ('[objective]\nconstraints = ["flops_g <= few"]', ("'flops_g <= few'", "Write '")),
+    "constraint of equality": ('[objective]\nconstraints = ["flops_g = 3"]', ("'flops_g = 3'", "<= or >=")),
+    "unknown cost": ('[objective]\ncost = "flops"', ("`objective.cost`", "Did you mean `flops_g`?")),
+    "pruner of two objectives": (
+        '[objective]\ncost = "flops_g"\n[search.pruner]\nname = "median"',
+        ("single objective", "'median'", "Remove one"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("added", "expected"), SEARCH_MISTAKES.values(), ids=SEARCH_MISTAKES.keys())
+def test_a_mistake_in_the_search_gets_one_line(added: str, expected: tuple[str, ...]) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        parse(f"{TEXT}{added}\n")
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in (*expected, "tiny.toml"):
+        assert part in message

@@ -17,7 +17,7 @@ ROWS = (
     ("models",),
     ("data",),
     ("definition", "settings"),
-    ("data_definition",),
+    ("data_definition", "search_definition"),
     ("space",),
     ("validation",),
     ("trial",),

@@ -10,9 +10,15 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+import requests
+from mlflow.exceptions import MlflowException, RestException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
 
 from study.errors import TrackingError
-from study.tracking.connection import Connection, masked
+from study.tracking.connection import Connection, kind_of, masked
+from study.tracking.failures import RecordRefusedError, StoreAwayError
 from study.tracking.mlflow_tracker import MlflowTracker
 
 
@@ -184,3 +190,44 @@ def test_studies_that_begin_at_once_share_an_experiment(database: Path) -> None:
 )
 def test_a_password_is_masked_and_nothing_else(uri: str, expected: str) -> None:
     assert masked(f"at {uri}", uri) == expected
+
+
+def reply_saying(code: str, message: str) -> RestException:
+    return RestException({"error_code": code, "message": message})  # type: ignore[no-untyped-call]
+
+
+def failed_request(status: int) -> requests.HTTPError:
+    reply = requests.Response()
+    reply.status_code = status
+    return requests.HTTPError(f"{status}", response=reply)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (reply_saying("RESOURCE_DOES_NOT_EXIST", "no run"), RecordRefusedError),
+        (reply_saying("INVALID_PARAMETER_VALUE", "a param would change"), RecordRefusedError),
+        (reply_saying("TEMPORARILY_UNAVAILABLE", "(psycopg2.OperationalError)"), StoreAwayError),
+        (reply_saying("INTERNAL_ERROR", "oops"), StoreAwayError),
+        (MlflowException("database: (sqlite3.OperationalError) database is locked", TEMPORARILY_UNAVAILABLE), StoreAwayError),
+        (MlflowException("(sqlite3.OperationalError) database or disk is full", TEMPORARILY_UNAVAILABLE), StoreAwayError),
+        (
+            MlflowException("(sqlite3.OperationalError) attempt to write a readonly database", TEMPORARILY_UNAVAILABLE),
+            TrackingError,
+        ),
+        (MlflowException("no artifact store is known for that address"), TrackingError),
+        (failed_request(503), StoreAwayError),
+        (failed_request(404), TrackingError),
+        (requests.ConnectionError("Connection refused"), StoreAwayError),
+        (requests.exceptions.SSLError("certificate verify failed"), TrackingError),
+        (PermissionError("mlruns"), TrackingError),
+    ],
+)
+def test_a_failure_tells_whether_waiting_helps(error: Exception, kind: type[TrackingError]) -> None:
+    assert kind_of(error) is kind
+
+
+def test_what_mlflow_wraps_is_seen_through() -> None:
+    with pytest.raises(MlflowException) as raised:
+        http_request(get_default_host_creds("http://127.0.0.1:9"), "/x", "POST", max_retries=0)  # type: ignore[no-untyped-call]
+    assert kind_of(raised.value) is StoreAwayError

@@ -58,7 +58,7 @@ class Bench:
         trial = self.ledger.begin()
         assert trial is not None
         for epoch, value in enumerate(values, start=1):
-            self.ledger.record(trial.number, measurement(epoch, value), is_in_mlflow=False)
+            self.ledger.record(trial.number, [measurement(epoch, value)], is_in_mlflow=False)
         self.ledger.finish(trial.number)
         return trial.number
 
@@ -90,7 +90,7 @@ def test_a_trial_that_the_pruner_stops_is_pruned_in_both_stores(bench: Bench) ->
     bench.run([0.8, 0.8, 0.8])
     trial = bench.ledger.begin()
     assert trial is not None
-    assert bench.ledger.record(trial.number, measurement(1, 0.1), is_in_mlflow=False)
+    assert bench.ledger.record(trial.number, [measurement(1, 0.1)], is_in_mlflow=False)
     bench.ledger.finish(trial.number)
     assert bench.states()[1] == ("PRUNED", "PRUNED")
 
@@ -99,9 +99,9 @@ def test_the_last_epoch_is_never_pruned(bench: Bench) -> None:
     bench.run([0.8, 0.8, 0.8])
     trial = bench.ledger.begin()
     assert trial is not None
-    bench.ledger.record(trial.number, measurement(1, 0.9), is_in_mlflow=False)
-    bench.ledger.record(trial.number, measurement(2, 0.9), is_in_mlflow=False)
-    assert not bench.ledger.record(trial.number, measurement(3, 0.0), is_in_mlflow=False)
+    bench.ledger.record(trial.number, [measurement(1, 0.9)], is_in_mlflow=False)
+    bench.ledger.record(trial.number, [measurement(2, 0.9)], is_in_mlflow=False)
+    assert not bench.ledger.record(trial.number, [measurement(3, 0.0)], is_in_mlflow=False)
     bench.ledger.finish(trial.number)
     assert bench.states()[1] == ("COMPLETE", "COMPLETE")
 
@@ -119,7 +119,7 @@ def test_a_failed_trial_is_fail_in_both_stores_with_its_cause(bench: Bench) -> N
 def test_an_interrupted_trial_waits_in_optuna_and_goes_on_in_the_same_run(bench: Bench) -> None:
     first = bench.ledger.begin()
     assert first is not None
-    bench.ledger.record(first.number, measurement(1, 0.5), is_in_mlflow=False)
+    bench.ledger.record(first.number, [measurement(1, 0.5)], is_in_mlflow=False)
     bench.ledger.interrupt_open()
     assert bench.states() == [("WAITING", "INTERRUPTED")]
     assert bench.ledger.begin() is None
@@ -134,13 +134,13 @@ def test_epochs_that_mlflow_has_are_not_delivered_again_after_a_resume(bench: Be
     delivered: list[int] = []
     first = bench.ledger.begin()
     assert first is not None
-    bench.ledger.record(first.number, measurement(1, 0.5), is_in_mlflow=False)
+    bench.ledger.record(first.number, [measurement(1, 0.5)], is_in_mlflow=False)
     bench.ledger.interrupt_open()
     bench.next_driver()
     again = bench.ledger.begin()
     assert again is not None
     for epoch in (1, 2):
-        bench.ledger.record(again.number, measurement(epoch, 0.5), is_in_mlflow=False)
+        bench.ledger.record(again.number, [measurement(epoch, 0.5)], is_in_mlflow=False)
         delivered = [waiting.epoch for waiting in again.unrecorded]
     assert delivered == [2]
 
@@ -149,7 +149,7 @@ def test_a_retried_trial_that_repeats_its_epochs_is_recorded_once(bench: Bench) 
     trial = bench.ledger.begin()
     assert trial is not None
     for epoch in (1, 2, 1, 2, 3):
-        bench.ledger.record(trial.number, measurement(epoch, 0.1 * epoch), is_in_mlflow=False)
+        bench.ledger.record(trial.number, [measurement(epoch, 0.1 * epoch)], is_in_mlflow=False)
     bench.ledger.finish(trial.number)
     [record] = bench.tracker.trials(bench.parent)
     assert [epoch for epoch, _ in bench.tracker.history(record.run_id, "val_loss")] == [1, 2, 3]
@@ -159,8 +159,8 @@ def test_a_retried_trial_that_repeats_its_epochs_is_recorded_once(bench: Bench) 
 def test_what_a_worker_delivered_is_not_delivered_by_the_driver(bench: Bench) -> None:
     trial = bench.ledger.begin()
     assert trial is not None
-    bench.ledger.record(trial.number, measurement(1, 0.5), is_in_mlflow=False)
-    bench.ledger.record(trial.number, measurement(2, 0.5), is_in_mlflow=True)  # a worker delivers all that it holds
+    bench.ledger.record(trial.number, [measurement(1, 0.5)], is_in_mlflow=False)
+    bench.ledger.record(trial.number, [measurement(2, 0.5)], is_in_mlflow=True)  # a worker delivers all that it holds
     assert trial.unrecorded == []
 
 
@@ -173,3 +173,55 @@ def test_every_trial_is_accounted_for_once_in_both_stores(bench: Bench) -> None:
     assert bench.ledger.begin() is None
     assert len(bench.states()) == 4
     assert all(in_optuna == in_mlflow for in_optuna, in_mlflow in bench.states())
+
+
+CHOICES = parse_definition(
+    """
+name = "choices"
+data.generated = "instruments"
+trial.epochs = 3
+[space]
+head = { choices = ["replace", "append"] }
+[search]
+sampler = "random"
+trials = 12
+pruner = "none"
+""",
+    Path("/somewhere/choices.toml"),
+)
+
+
+def test_a_recipe_that_was_trained_before_is_told_and_not_trained_again() -> None:
+    bench = Bench(CHOICES)
+    trained = 0
+    while (trial := bench.ledger.begin()) is not None:
+        bench.ledger.record(trial.number, [measurement(epoch, 0.5 + 0.1 * trained) for epoch in (1, 2, 3)], is_in_mlflow=False)
+        bench.ledger.finish(trial.number)
+        trained += 1
+    assert trained == 2
+    assert bench.states() == [("COMPLETE", "COMPLETE")] * 12  # each has its Optuna trial and its MLflow run
+    records = bench.tracker.trials(bench.parent)
+    repeats = [record for record in records if "study.repeats_trial" in record.tags]
+    assert len(repeats) == 10
+    value_of = {str(record.number): record.metrics["best_val_balanced_accuracy"] for record in records}
+    for record in repeats:
+        assert record.metrics["best_val_balanced_accuracy"] == value_of[record.tags["study.repeats_trial"]]
+
+
+def test_a_study_whose_first_trials_fail_alike_stops_and_says_why(bench: Bench) -> None:
+    for number in range(4):
+        trial = bench.ledger.begin()
+        assert trial is not None
+        assert bench.ledger.hopeless is None
+        bench.ledger.finish(trial.number, Failure(reason=f"CUDA error: device {number} is lost"))
+    assert bench.ledger.hopeless == "CUDA error: device 3 is lost"
+    assert bench.ledger.begin() is None
+
+
+def test_failures_that_differ_do_not_stop_a_study() -> None:
+    bench = Bench(DEFINITION.model_copy(update={"search": DEFINITION.search.model_copy(update={"trials": 6})}))
+    for reason in ("diverged", "out of memory", "diverged", "diverged"):
+        trial = bench.ledger.begin()
+        assert trial is not None
+        bench.ledger.finish(trial.number, Failure(reason=reason))
+    assert bench.ledger.begin() is not None

@@ -50,6 +50,7 @@ def task(data: StudyData, folder: Path, **changes: object) -> TrialTask:
         tracking_uri=f"sqlite:///{folder}/mlflow.db",
         num_threads=1,
         uses_gpu=False,
+        report_epochs=(1, 2, 3, 4),
     )
 
 
@@ -82,8 +83,13 @@ def test_weights_of_frozen_stages_are_not_saved_again(data: StudyData, tmp_path:
 def test_a_session_reports_each_epoch_and_says_which_is_the_last(data: StudyData, tmp_path: Path) -> None:
     session = session_of(task(data, tmp_path), data)
     reports = [session.step(), session.step()]
-    assert [report.measurement and report.measurement.epoch for report in reports] == [1, 2]
+    assert [[one.epoch for one in report.measurements] for report in reports] == [[1], [2]]
     assert [report.is_last for report in reports] == [False, True]
+
+
+def test_epochs_at_which_nobody_can_stop_the_trial_come_in_one_report(data: StudyData, tmp_path: Path) -> None:
+    session = session_of(task(data, tmp_path, epochs=5).model_copy(update={"report_epochs": (3,)}), data)
+    assert [[one.epoch for one in session.step().measurements] for _ in range(2)] == [[1, 2, 3], [4, 5]]
 
 
 def test_a_pruned_trial_leaves_no_weights(data: StudyData, tmp_path: Path) -> None:
@@ -111,13 +117,13 @@ def test_a_trial_whose_process_died_goes_on_from_where_it_was_saved(
     monkeypatch.setattr("study.tuning.worker.SAVE_SHARE", 1e9)
     sent = task(data, tmp_path, epochs=4)
     first = session_of(sent, data)
-    told = [first.step().measurement for _ in range(2)]
+    told = [first.step().measurements[0] for _ in range(2)]
     del first  # as a killed process leaves it
     assert state_file(tmp_path / "output", 7).exists()
     second = session_of(sent, data)
-    retold = [second.step().measurement for _ in range(4)]
-    assert [one and one.timestamp_ms for one in retold[:2]] == [one and one.timestamp_ms for one in told]
-    assert [one and one.epoch for one in retold] == [1, 2, 3, 4]
+    retold = [second.step().measurements[0] for _ in range(4)]
+    assert [one.timestamp_ms for one in retold[:2]] == [one.timestamp_ms for one in told]
+    assert [one.epoch for one in retold] == [1, 2, 3, 4]
     assert not state_file(tmp_path / "output", 7).exists()
 
 
@@ -126,8 +132,7 @@ def test_a_damaged_saved_training_starts_again(data: StudyData, tmp_path: Path) 
     path.parent.mkdir(parents=True)
     path.write_bytes(b"no training")
     report = session_of(task(data, tmp_path), data).step()
-    assert report.measurement is not None
-    assert report.measurement.epoch == 1
+    assert [one.epoch for one in report.measurements] == [1]
 
 
 def test_a_weights_file_cut_short_is_the_trials_failure(data: StudyData, tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""The recipes that are tried before the sampler is asked: a whole grid, or what the definition or earlier studies name."""
+
+import random
+from collections.abc import Mapping, Sequence
+from itertools import islice
+
+from study.definition import StudyDefinition
+from study.space import Scalar
+
+Point = Mapping[str, Scalar]
+
+
+def first_points(definition: StudyDefinition, earlier: Sequence[Point] = ()) -> Sequence[Point]:
+    """Values to try first, by trial number: the definition's own points, then those of earlier studies.
+
+    A grid comes in a seeded random order, so that a study stopped halfway is still a fair sample of it; recipes that one of
+    these points describes come first.
+
+    Args:
+        earlier: as they were when the study began, so that every driver of the study has the same list.
+    """
+    points = [*definition.search.enqueue, *earlier]
+    if not definition.search.sampler.is_exhaustive:
+        return points
+    recipes = list(definition.space.combinations(definition.fixed_values))
+    random.Random(definition.search.seed).shuffle(recipes)
+    recipes.sort(key=lambda recipe: _place(recipe, points))  # stable
+    return list(islice(recipes, definition.num_trials))
+
+
+def _place(recipe: Point, points: Sequence[Point]) -> int:
+    """The first point that describes the recipe; after all of them where none does."""
+    matching = (place for place, point in enumerate(points) if point.items() <= recipe.items())
+    return next(matching, len(points))

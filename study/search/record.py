@@ -1,0 +1,140 @@
+"""The study in Optuna's storage, written only: after each call it holds what the driver's copy holds."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+from study.errors import SearchError
+from study.search.storages import together, write
+
+# What TPE and GP leave on a trial for other drivers to see; there is one driver, and each attribute costs a write.
+NOT_KEPT = "relative_params:"
+
+
+@dataclass
+class _Stored:
+    """What the storage has of an open trial."""
+
+    trial_id: int
+    epochs: set[int] = field(default_factory=set)
+    attrs: set[str] = field(default_factory=set)
+
+
+class Record:
+    """Writes each change of a study to its storage, as it happens and in as few writes as Optuna's interface takes.
+
+    Every method raises `SearchError` if the storage does not take it for half a minute, and may then be called again.
+    """
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._storage = study._storage
+        self._study_id = study._study_id
+        self._open: dict[int, _Stored] = {}
+        self._unsure: set[int] = set()  # numbers of trials that may have been created
+        self._study_attrs = dict(study._storage.get_study_system_attrs(study._study_id))
+
+    def trials(self) -> list[FrozenTrial]:
+        """Every trial of the storage; open ones can be written to from now on."""
+        trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
+        for trial in trials:
+            if not trial.state.is_finished():
+                self._open[trial.number] = _Stored(trial._trial_id, set(trial.intermediate_values), set(trial.system_attrs))
+        return trials
+
+    def begin(self, trial: FrozenTrial) -> None:
+        """Writes a new trial with all its parameters at once, or that a waiting one runs again."""
+        if trial.number not in self._open:
+            kept = _without_shared(trial)
+            trial_id = write(lambda: self._create_once(kept))
+            self._require_sole_driver(trial_id, trial.number)
+            self._unsure.discard(trial.number)
+            self._open[trial.number] = _Stored(trial_id, set(trial.intermediate_values), set(kept.system_attrs))
+        else:
+            trial_id = self._open[trial.number].trial_id
+            write(lambda: self._storage.set_trial_state_values(trial_id, TrialState.RUNNING))
+
+    def save(self, trial: FrozenTrial) -> None:
+        """Writes what an open trial has and the storage has not: reports, and what sampler and pruner noted on it."""
+        stored = self._open[trial.number]
+        epochs = trial.intermediate_values.keys() - stored.epochs
+        attrs = {key for key in trial.system_attrs.keys() - stored.attrs if NOT_KEPT not in key}
+
+        def write_all() -> None:
+            with together(self._storage):
+                for epoch in sorted(epochs):
+                    self._storage.set_trial_intermediate_value(stored.trial_id, epoch, trial.intermediate_values[epoch])
+                for key in sorted(attrs):
+                    self._storage.set_trial_system_attr(stored.trial_id, key, trial.system_attrs[key])
+
+        if epochs or attrs:
+            write(write_all)
+            stored.epochs |= epochs
+            stored.attrs |= attrs
+
+    def note(self, number: int, key: str, note: Any) -> None:
+        """Writes a note on an open trial."""
+        trial_id = self._open[number].trial_id
+        write(lambda: self._storage.set_trial_user_attr(trial_id, key, note))
+
+    def end(self, trial: FrozenTrial) -> None:
+        """Writes a trial's final state, or that it waits to be run again."""
+        self.save(trial)
+        trial_id = self._open[trial.number].trial_id
+        write(lambda: self._end_once(trial_id, trial))
+        if trial.state.is_finished():
+            del self._open[trial.number]
+
+    def note_study(self, attrs: Mapping[str, Any]) -> None:
+        """Writes what a sampler noted on the whole study, as NSGA-II's parents."""
+        changed = {key: attr for key, attr in attrs.items() if self._study_attrs.get(key) != attr}
+
+        def write_all() -> None:
+            for key, attr in changed.items():
+                self._storage.set_study_system_attr(self._study_id, key, attr)
+
+        if changed:
+            write(write_all)
+            self._study_attrs |= changed
+
+    def _create_once(self, trial: FrozenTrial) -> int:
+        """The id of the trial, which an attempt that seemed to fail may have created."""
+        if trial.number in self._unsure:
+            with suppress(KeyError):
+                return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, trial.number)
+        self._unsure.add(trial.number)
+        return self._storage.create_new_trial(self._study_id, template_trial=trial)
+
+    def _require_sole_driver(self, trial_id: int, number: int) -> None:
+        stored_as = self._storage.get_trial_number_from_id(trial_id)
+        if stored_as != number:
+            raise SearchError(
+                f"one driver at a time may run a study, but its trial {number} is number {stored_as} in the storage: another "
+                f"driver has added trials. Stop one of them, then `study resume` goes on."
+            )
+
+    def _end_once(self, trial_id: int, trial: FrozenTrial) -> None:
+        values = trial.values if trial.state.is_finished() else None
+        with suppress(UpdateFinishedTrialError):  # finished by an attempt that seemed to fail
+            self._storage.set_trial_state_values(trial_id, trial.state, values)
+
+
+def _without_shared(trial: FrozenTrial) -> FrozenTrial:
+    """The trial as it is stored when it begins."""
+    return FrozenTrial(
+        number=trial.number,
+        state=trial.state,
+        value=None,
+        datetime_start=trial.datetime_start,
+        datetime_complete=None,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=trial.user_attrs,
+        system_attrs={key: attr for key, attr in trial.system_attrs.items() if NOT_KEPT not in key},
+        intermediate_values=trial.intermediate_values,
+        trial_id=trial._trial_id,
+    )

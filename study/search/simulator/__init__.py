@@ -1,0 +1,1 @@
+"""A search without training: the real advisor, recorded learning curves, simulated workers and time."""

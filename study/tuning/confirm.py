@@ -1,0 +1,161 @@
+"""After the search: the best recipes again with fresh seeds, on every fold; only then is the test split read.
+
+The repetitions are trials of a study of their own, NAME.confirm, with its own parent run: recorded, retried and resumed as any
+other. All recipes get the same seeds and folds, so that they can be compared in pairs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from study.definition import ConfirmDefinition, StudyDefinition
+from study.search.advisor import Advisor, Outcome, derive_seed, study_names
+from study.search.outcomes import is_candidate
+from study.search.storages import Storage
+from study.search_definition import PrunerDefinition, SamplerDefinition, SearchDefinition
+from study.space import Choices, SearchSpace
+from study.tracking.provenance import provenance_tags
+from study.tracking.records import TrialRecord
+from study.tracking.tracker import Tracker
+from study.trial import TrialState
+from study.tuning.kept_weights import KeptWeights
+from study.tuning.launch import NUM_KEPT_WEIGHTS, Executor, StudyListener
+from study.tuning.ledger import Ledger
+from study.tuning.preparation import PreparedStudy
+from study.tuning.repetitions import Confirmed, interval_of
+
+SUFFIX = ".confirm"
+CONFIRMS_TAG = "study.confirms"  # name of the study whose recipes are repeated; on a run, the number of the repeated trial
+FIRST_FRESH_SEED = 1_000_000  # derived as if of this trial on: no search has so many
+REPETITION_KEYS = ("seed", "fold")
+
+
+def recipes_to_confirm(outcomes: Sequence[Outcome], definition: StudyDefinition, top: int) -> list[Outcome]:
+    """The best completed trials with different recipes, best first; seeds and folds make no recipe."""
+    sign = -1 if definition.objective.is_maximized else 1
+    candidates = sorted(filter(is_candidate, outcomes), key=lambda outcome: (sign * (outcome.value or 0.0), outcome.number))
+    chosen: dict[str, Outcome] = {}
+    for outcome in candidates:
+        chosen.setdefault(repr(_recipe(outcome.searched)), outcome)
+    return list(chosen.values())[:top]
+
+
+def confirming_definition(definition: StudyDefinition, chosen: Sequence[Outcome]) -> StudyDefinition:
+    """The study of the repetitions: its trials are the chosen recipes with each seed on each fold, in turn."""
+    assert definition.confirm is not None, "the definition asks for it"
+    seeds = _fresh_seeds(definition, definition.confirm)
+    num_folds = definition.data.split.folds * definition.data.split.repeats
+    folds = tuple(range(num_folds)) if num_folds > 1 else (definition.trial.fold,)
+    points = tuple(
+        {**_recipe(outcome.searched), "seed": seed, "fold": fold} for seed in seeds for fold in folds for outcome in chosen
+    )
+    parameters = {key: parameter for key, parameter in definition.space.items() if key not in REPETITION_KEYS}
+    parameters |= {"seed": Choices(choices=seeds), "fold": Choices(choices=folds)}
+    search = SearchDefinition(
+        sampler=SamplerDefinition(name="random"), pruner=PrunerDefinition(name="none"), trials=len(points), enqueue=points
+    )
+    return definition.model_copy(
+        update={
+            "name": definition.name + SUFFIX,
+            "experiment": definition.experiment_name,
+            "question": f"How sure is the answer of {definition.name}?",
+            "objective": definition.objective.model_copy(update={"cost": None, "constraints": ()}),
+            "space": SearchSpace(parameters=parameters),
+            "search": search,
+            "confirm": None,
+        }
+    )
+
+
+def confirm(
+    prepared: PreparedStudy,
+    outcomes: Sequence[Outcome],
+    executor: Executor,
+    tracker: Tracker,
+    storage: Storage,
+    listener: StudyListener,
+) -> list[Confirmed] | None:
+    """Runs what is left of the repetitions; the recipes, best mean on validation first. None if it was interrupted.
+
+    Args:
+        outcomes: of the search.
+    Raises:
+        StudyError: if a store could not be written.
+    """
+    definition = prepared.definition
+    assert definition.confirm is not None, "the definition asks for it"
+    chosen = recipes_to_confirm(outcomes, definition, definition.confirm.top)
+    if not chosen:
+        return []
+    repeated = replace(prepared, definition=confirming_definition(definition, chosen), reads_test=True)
+    run_id, advisor = _open(repeated, definition.name, tracker, storage)
+    folder = prepared.settings.study_folder(repeated.definition.name)
+    kept = KeptWeights(folder, definition.objective, NUM_KEPT_WEIGHTS, advisor.outcomes())
+    ledger = Ledger(
+        advisor,
+        tracker,
+        run_id,
+        definition.objective,
+        [listener, kept],
+        is_resumed=bool(advisor.outcomes()),
+        gpus=executor.gpus,
+    )
+    listener.study_began(repeated, advisor.outcomes(), executor.num_concurrent)
+    executor.for_study(repeated).run(ledger)
+    ledger.interrupt_open()
+    if not advisor.is_over:
+        tracker.end_study(run_id, TrialState.INTERRUPTED, {}, {})
+        return None
+    confirmed = _summarized(chosen, advisor.outcomes(), tracker.trials(run_id), definition)
+    tracker.end_study(run_id, TrialState.COMPLETE, summary_of(confirmed, definition), {})
+    return confirmed
+
+
+def summary_of(confirmed: Sequence[Confirmed], definition: StudyDefinition) -> dict[str, float]:
+    """The parent run's figures: the first recipe's on the test split."""
+    if not confirmed:
+        return {}
+    name, test = f"test_{definition.objective.metric}", confirmed[0].test
+    return {
+        f"{name}_mean": test.mean,
+        f"{name}_sd": test.sd,
+        f"{name}_ci_low": test.low,
+        f"{name}_ci_high": test.high,
+        "confirmed_trial": float(confirmed[0].trial),
+    }
+
+
+def _open(repeated: PreparedStudy, name: str, tracker: Tracker, storage: Storage) -> tuple[str, Advisor]:
+    """The repetitions' study in both stores: new, or as an earlier driver left it."""
+    definition = repeated.definition
+    if definition.name in study_names(storage):
+        advisor = Advisor.resume(definition, storage)
+        tracker.reopen(advisor.notes["run_id"])
+        return advisor.notes["run_id"], advisor
+    tags = provenance_tags(definition, repeated.data.digest) | {CONFIRMS_TAG: name}
+    run_id = tracker.begin_study(definition.name, definition.experiment_name, tags, definition.text, definition.question)
+    return run_id, Advisor.create(definition, storage, {"run_id": run_id, "confirms": name})
+
+
+def _summarized(
+    chosen: Sequence[Outcome], repetitions: Sequence[Outcome], records: Sequence[TrialRecord], definition: StudyDefinition
+) -> list[Confirmed]:
+    metric = definition.objective.metric
+    test_of = {record.number: record.metrics.get(f"test_{metric}") for record in records}
+    confirmed = []
+    for outcome in chosen:
+        recipe = _recipe(outcome.searched)
+        own = [one for one in repetitions if _recipe(one.searched) == recipe and one.state is TrialState.COMPLETE]
+        val = [one.value for one in own if one.value is not None]
+        test = [value for one in own if (value := test_of.get(one.number)) is not None]
+        if len(val) > 1 and len(test) > 1:
+            confirmed.append(Confirmed(outcome.number, recipe, interval_of(val), interval_of(test)))
+    return sorted(confirmed, key=lambda one: -one.val.mean if definition.objective.is_maximized else one.val.mean)
+
+
+def _fresh_seeds(definition: StudyDefinition, confirm: ConfirmDefinition) -> tuple[int, ...]:
+    return tuple(derive_seed(definition.search.seed, FIRST_FRESH_SEED + index) for index in range(confirm.seeds))
+
+
+def _recipe(searched: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in searched.items() if key not in REPETITION_KEYS}

@@ -1,0 +1,93 @@
+"""Three stores, one truth: Optuna's trials, MLflow's runs and the study's folder are compared, and set right where they differ.
+
+Optuna's storage is believed: the ledger writes it last, and what had not reached MLflow by then waits in the outbox.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.search.advisor import Advisor, Standing
+from study.tracking.records import STATUS, TrialRun
+from study.tracking.tracker import Tracker
+from study.trial import TrialState
+from study.tuning.trial_files import state_file
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One difference between the stores.
+
+    Attributes:
+        what: in words.
+        is_repaired: False for what only a person can mend.
+    """
+
+    trial: int | None
+    what: str
+    is_repaired: bool
+
+
+def reconcile(advisor: Advisor, tracker: Tracker, parent_run_id: str, output_folder: Path) -> list[Finding]:
+    """Compares and repairs; the differences that there were, by trial. No driver may be running the study.
+
+    Raises:
+        TrackingError: if MLflow cannot be read or written.
+    """
+    runs = [run for run in tracker.trial_runs(parent_run_id) if run.duplicate_of is None]
+    standings = {standing.number: standing for standing in advisor.standings()}
+    findings = [finding for standing in standings.values() for finding in _of_trial(standing, runs, tracker)]
+    findings += _strangers(runs, standings, tracker)
+    findings += _leftovers(standings.values(), output_folder)
+    findings += _of_study(advisor, tracker, parent_run_id)
+    return sorted(findings, key=lambda finding: (finding.trial is None, finding.trial or 0))
+
+
+def _of_trial(standing: Standing, runs: Sequence[TrialRun], tracker: Tracker) -> list[Finding]:
+    own = next((run for run in runs if run.run_id == standing.run_id), None)
+    number = standing.number
+    if own is None:
+        if standing.state is TrialState.INTERRUPTED:
+            return []  # `study resume` makes its run, or finds the one that was made for it
+        return [Finding(number, f"{standing.state} in Optuna, but its run {standing.run_id} is not in MLflow", False)]
+    if own.state is standing.state and own.status == STATUS[standing.state]:
+        return []
+    tracker.end_trial(own.run_id, standing.state, [], {}, {})
+    return [Finding(number, f"{own.state or own.status} in MLflow, {standing.state} in Optuna", True)]
+
+
+def _strangers(runs: Sequence[TrialRun], standings: Mapping[int, Standing], tracker: Tracker) -> list[Finding]:
+    """Runs below the study's that are no trial's, or a trial's second one."""
+    known = {standing.run_id for standing in standings.values()}
+    findings = []
+    for run in runs:
+        if run.run_id in known:
+            continue
+        standing = None if run.number is None else standings.get(run.number)
+        if standing is None:
+            findings.append(Finding(run.number, f"run {run.run_id} belongs to no trial in Optuna", False))
+        elif standing.run_id is not None:
+            tracker.mark_duplicate(run.run_id, standing.run_id)
+            findings.append(Finding(run.number, f"run {run.run_id} was a second one: marked as a duplicate", True))
+    return findings
+
+
+def _of_study(advisor: Advisor, tracker: Tracker, parent_run_id: str) -> list[Finding]:
+    """The parent run of a study whose driver is gone."""
+    running = [study for study in tracker.studies() if study.run_id == parent_run_id and study.state is TrialState.RUNNING]
+    if not running:
+        return []
+    tracker.end_study(parent_run_id, TrialState.INTERRUPTED, {}, {})
+    left = "trials are left" if not advisor.is_over else "all trials have ended, the winner is not registered"
+    return [Finding(None, f"RUNNING in MLflow without a driver ({left}): INTERRUPTED; `study resume` goes on", True)]
+
+
+def _leftovers(standings: Iterable[Standing], output_folder: Path) -> list[Finding]:
+    """Saved trainings of trials that have ended: nobody goes on with them."""
+    findings = []
+    for standing in standings:
+        path = state_file(output_folder, standing.number)
+        if standing.state is not TrialState.INTERRUPTED and path.exists():
+            path.unlink(missing_ok=True)
+            findings.append(Finding(standing.number, "its saved training was left behind: deleted", True))
+    return findings
