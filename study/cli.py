@@ -37,6 +37,7 @@ class StudyCommands(click.Group):
 as_json = click.option("--json", "is_json", is_flag=True, help="Print the result as JSON on standard output.")
 verbose = click.option("--verbose", is_flag=True, help="Let Ray and the workers print what they have to say.")
 in_process = click.option("--in-process", is_flag=True, help="Run the trials one by one in this process, without Ray.")
+ray_address = click.option("--address", help="A running Ray cluster, HOST:PORT; else RAY_ADDRESS; else one on this machine.")
 definition_file = click.argument("file", type=click.Path(path_type=Path))
 
 
@@ -84,9 +85,10 @@ def data(file: Path, full_check: bool, is_json: bool) -> None:
 @main.command()
 @definition_file
 @in_process
+@ray_address
 @verbose
 @as_json
-def run(file: Path, in_process: bool, verbose: bool, is_json: bool) -> None:
+def run(file: Path, in_process: bool, address: str | None, verbose: bool, is_json: bool) -> None:
     """Run a study: live progress, then the leaderboard, MLflow's address and the registered model."""
     from study.definition import load_definition
     from study.settings import settings_from
@@ -94,22 +96,23 @@ def run(file: Path, in_process: bool, verbose: bool, is_json: bool) -> None:
 
     definition = load_definition(file)
     with _listener(is_json) as listener:
-        outcome = run_study(definition, settings_from(), listener, Options(in_process, verbose))
+        outcome = run_study(definition, settings_from().on_cluster(address), listener, Options(in_process, verbose))
     _finish(outcome, is_json)
 
 
 @main.command()
 @click.argument("name")
 @in_process
+@ray_address
 @verbose
 @as_json
-def resume(name: str, in_process: bool, verbose: bool, is_json: bool) -> None:
+def resume(name: str, in_process: bool, address: str | None, verbose: bool, is_json: bool) -> None:
     """Go on with a study after a crash or Ctrl-C."""
     from study.settings import settings_from
     from study.tuning.runner import Options, resume_study
 
     with _listener(is_json) as listener:
-        outcome = resume_study(name, settings_from(), listener, Options(in_process, verbose))
+        outcome = resume_study(name, settings_from().on_cluster(address), listener, Options(in_process, verbose))
     _finish(outcome, is_json)
 
 

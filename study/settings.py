@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -24,6 +24,10 @@ class Settings:
     cache_folder: Path
     output_folder: Path
     ray_address: str | None
+
+    def on_cluster(self, address: str | None) -> "Settings":
+        """The same with the cluster that a command names; None leaves the environment's."""
+        return self if address is None else replace(self, ray_address=address)
 
     def study_folder(self, name: str) -> Path:
         """The folder that the study `name` leaves its files in."""

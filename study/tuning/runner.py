@@ -158,8 +158,8 @@ def _require_cluster(ray_address: str | None) -> None:
         socket.create_connection((host, int(port)), timeout=CLUSTER_PROBE_S).close()
     except OSError as error:
         raise DefinitionError(
-            f"RAY_ADDRESS must be a running Ray cluster, but nothing answers at {ray_address} ({error}). "
-            f"Start it (`ray start --head`), or unset RAY_ADDRESS."
+            f"RAY_ADDRESS or --address must be a running Ray cluster, but nothing answers at {ray_address} ({error}). "
+            f"Start it (`ray start --head`), or leave both out."
         ) from None
 
 

@@ -124,9 +124,9 @@ def test_an_mlflow_server_that_is_not_there(invoke: Invoke, workplace: Workplace
 
 def test_a_ray_cluster_that_is_not_there(invoke: Invoke, workplace: Workplace) -> None:
     file = workplace.write(TINY)
-    result = invoke(["run", file], RAY_ADDRESS="127.0.0.1:9")
-    assert result.exit_code == 2
-    assert "RAY_ADDRESS must be a running Ray cluster" in result.stderr
+    for result in (invoke(["run", file], RAY_ADDRESS="127.0.0.1:9"), invoke(["run", file, "--address", "127.0.0.1:9"])):
+        assert result.exit_code == 2
+        assert "must be a running Ray cluster, but nothing answers at 127.0.0.1:9" in result.stderr
 
 
 def test_a_storage_that_cannot_be_opened_leaves_no_run(invoke: Invoke, workplace: Workplace) -> None:
