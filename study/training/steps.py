@@ -16,6 +16,7 @@ from study.training.batches import Inputs
 from study.training.precision import Arithmetic, Suffix
 from study.training.schedules import Schedule
 from study.training.targets import Targets
+from study.training.threads import one_thread_if
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ class Steps:
             stays so. Gradients add up over the pieces: the update is that of the whole batch, except that batch norm sees
             one piece at a time.
         smallest_piece: examples below which the model cannot be trained: 2 with batch norm.
+        is_small: the trainable part is too small for several threads. It then has one, wherever its input comes from: sums
+            are rounded in the same order with activations that were computed before and without.
     """
 
     model: Classifier
@@ -42,6 +45,7 @@ class Steps:
     gradient_clip: float | None
     micro_batch: int | None
     smallest_piece: int
+    is_small: bool
     scaler: torch.amp.GradScaler = field(init=False)
     _suffix: Suffix = field(init=False)
     _parameters: list[nn.Parameter] = field(init=False)
@@ -62,10 +66,11 @@ class Steps:
             TrialError: if memory runs out with the fewest examples that can be computed.
         """
         loss = self._gradients(raw, positions, generator)
-        if self.gradient_clip is not None:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self._parameters, self.gradient_clip)
-        self.scaler.step(self.optimizer)
+        with one_thread_if(self.is_small):
+            if self.gradient_clip is not None:
+                self.scaler.unscale_(self.optimizer)
+                nn.utils.clip_grad_norm_(self._parameters, self.gradient_clip)
+            self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
@@ -91,9 +96,11 @@ class Steps:
         for raw_piece, positions_piece in self._pieces(raw, positions):
             with self.arithmetic.autocast():
                 entered = self.inputs.enter(raw_piece, generator)
-                outputs = self._suffix(entered.activations)
-            loss = self.targets.loss_sum(outputs.float(), positions_piece, entered.mixed) / total_weight
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            with one_thread_if(self.is_small):
+                with self.arithmetic.autocast():
+                    outputs = self._suffix(entered.activations)
+                loss = self.targets.loss_sum(outputs.float(), positions_piece, entered.mixed) / total_weight
+                self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
 

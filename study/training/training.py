@@ -89,10 +89,8 @@ class Training:
 
     @property
     def has_small_steps(self) -> bool:
-        """Whether a step is a head on pooled features that were computed before: too little work for several threads."""
-        is_head_alone = self.model.num_frozen == len(self.model.stages) and self.cache.outcome is not CacheOutcome.OFF
-        num_weights = sum(parameter.numel() for parameter in self.model.head.parameters())
-        return self.device.type == "cpu" and is_head_alone and is_small_step(num_weights, self.config.batch_size)
+        """Whether a step is a head on features that were computed before: too little work for several threads."""
+        return self.steps.is_small and self.cache.outcome is not CacheOutcome.OFF
 
     def measured_weights(self) -> AbstractContextManager[None]:
         """While it lasts, the model has the weights that are measured and kept: their running mean where there is one."""
@@ -223,6 +221,7 @@ def start_training(
         gradient_clip=config.optimizer.gradient_clip,
         micro_batch=config.compute.micro_batch,
         smallest_piece=smallest_piece,
+        is_small=device.type == "cpu" and _is_small_head(model, config.batch_size),
     )
     stopping = EarlyStopping(config.patience, objective.is_maximized)
     costs = model_costs(model, data.image_size, arithmetic, objective.quantities)
@@ -249,6 +248,12 @@ def load_trained(model: Classifier, tensors: Mapping[str, Tensor]) -> None:
     if missing or found.unexpected_keys:
         name = min([*missing, *found.unexpected_keys])
         raise TrialError(f"saved weights must be those of the trial's model, but differ from it in `{name}`. Run it again.")
+
+
+def _is_small_head(model: Classifier, batch_size: int) -> bool:
+    """Whether nothing but a small head is trained."""
+    num_weights = sum(parameter.numel() for parameter in model.head.parameters())
+    return not model.trainable_stages and is_small_step(num_weights, batch_size)
 
 
 def _smallest_piece(model: Classifier, batches: list[Indices]) -> int:

@@ -11,7 +11,7 @@ from study.errors import NonFiniteLossError, TrialError
 from study.models.normalization import make_normalizer
 from study.training.evaluation import evaluate_split
 from study.training.loop import fit
-from study.trial import Imbalance, OptimizerConfig
+from study.trial import Imbalance, OptimizerConfig, OptimizerName
 from tests.trainings import CIRCUMSTANCES, CPU, begin, build, config_of, outcomes, run
 
 
@@ -165,3 +165,18 @@ def test_evaluate_gives_what_the_last_epoch_measured(striped_data: StudyData) ->
     for name, value in found.named("val").items():
         assert value == pytest.approx(last.metrics[name], rel=1e-5)
     np.testing.assert_array_equal(found.predictions.shape, striped_data.splits.val.shape)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
+def test_a_head_has_the_same_weights_with_and_without_a_cache_on_any_number_of_threads(
+    optimizer: OptimizerName, striped_data: StudyData
+) -> None:
+    config = config_of(backbone="resnet18", freeze_depth=1.0, optimizer=OptimizerConfig(name=optimizer, lr=1e-3))
+    off = config_of(**config.model_dump(exclude={"compute"}), compute={"activation_cache": "off"})
+    cached, computed = begin(striped_data, config), begin(striped_data, off)
+    torch.set_num_threads(2)  # the features come from as many, the head from one
+    for training in (cached, computed):
+        list(fit(training))
+    assert (cached.facts()["activation_cache"], computed.facts()["activation_cache"]) == ("computed", "off")
+    for name, tensor in cached.best_tensors.items():
+        torch.testing.assert_close(computed.best_tensors[name], tensor, rtol=0, atol=1e-6, msg=name)
