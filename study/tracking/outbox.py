@@ -42,6 +42,7 @@ class _Pending:
     journals: list[RunJournal] = field(default_factory=list)
     own: RunJournal | None = None
     due_s: float = 0.0
+    is_urgent: bool = False  # it ends the run, somebody waits for it, or a dead process left it: all of it goes now
     num_points: int = 0
 
 
@@ -98,7 +99,8 @@ class Outbox:
                 pending.journals.append(pending.own)
             pending.own.append(delivery)
             pending.num_points += len(delivery.points)
-            if delivery.state is not None or pending.num_points >= MAX_POINTS:
+            pending.is_urgent |= delivery.state is not None
+            if pending.is_urgent or pending.num_points >= MAX_POINTS:
                 pending.due_s = min(pending.due_s, now_s)
             if pending.due_s < self._wakes_s:
                 self._changed.notify_all()
@@ -116,7 +118,7 @@ class Outbox:
             self._adopt()
             self._not_before_s = 0.0
             for pending in self._pending.values():
-                pending.due_s = min(pending.due_s, time.monotonic())
+                pending.is_urgent, pending.due_s = True, min(pending.due_s, time.monotonic())
             self._changed.notify_all()
             while self._waits_for(run_ids) and (left_s := deadline_s - time.monotonic()) > 0:
                 self._require_working()
@@ -177,6 +179,8 @@ class Outbox:
             pending.num_points = max(pending.num_points - num_points, 0)
             if end < journal.size:
                 journal.mark_delivered(end)
+                if not pending.is_urgent and pending.num_points < MAX_POINTS:  # what came meanwhile may wait for company
+                    pending.due_s = time.monotonic() + self._linger_s
             else:
                 with suppress(OSError):  # a disk that fails: the next process sends it once more, which is harmless
                     journal.remove()
@@ -219,6 +223,7 @@ class Outbox:
             self._folders.append(folder)
             for file in sorted(folder.path.glob(f"*{SUFFIX}")):
                 pending = self._pending.setdefault(file.stem, _Pending())
+                pending.is_urgent, pending.due_s = True, 0.0
                 pending.journals.insert(-1 if pending.own else len(pending.journals), RunJournal(folder.path, file.stem))
 
     def _waits_for(self, run_ids: Collection[str] | None) -> bool:

@@ -32,9 +32,12 @@ class Inbox:
         self.is_away = False
         self.refused_run = ""
         self.num_tries = 0
+        self.is_open = threading.Event()
+        self.is_open.set()
 
     def deliver(self, run_id: str, delivery: Delivery) -> None:
         self.num_tries += 1
+        assert self.is_open.wait(10)
         if self.is_away:
             raise StoreAwayError("MLflow must answer, but does not.")
         if run_id == self.refused_run:
@@ -108,6 +111,21 @@ def test_much_at_once_is_sent_in_batches_that_mlflow_takes(inbox: Inbox, tmp_pat
     assert inbox.steps("r") == list(range(1, 2501))
     assert max(len(delivery.points) for _, delivery in inbox.received) <= 1000
     assert len(inbox.received) <= 5
+
+
+def test_what_comes_while_a_full_batch_is_sent_waits_for_company(inbox: Inbox, tmp_path: Path) -> None:
+    inbox.is_open.clear()
+    with Outbox(tmp_path, inbox, NEVER_BY_ITSELF) as outbox:
+        outbox.put("r", points(*range(1, 1001)))
+        wait_until(lambda: inbox.num_tries == 1)
+        outbox.put("r", points(1001))
+        inbox.is_open.set()
+        wait_until(lambda: len(inbox.received) == 1)
+        time.sleep(0.1)
+        assert len(inbox.received) == 1
+        outbox.put("r", points(1002))
+        assert outbox.flush(10).is_empty
+    assert [len(delivery.points) for _, delivery in inbox.received] == [1000, 2]
 
 
 def test_what_has_arrived_leaves_nothing_behind(inbox: Inbox, tmp_path: Path) -> None:
