@@ -11,6 +11,7 @@ import pytest
 # From the top down. A room may import rooms of lower rows, and itself; rooms of one row never import each other.
 ROWS = (
     ("cli",),
+    ("commands",),
     ("printing", "progress"),
     ("tuning", "analysis", "predict"),
     ("search", "tracking", "training"),

@@ -1,0 +1,163 @@
+"""What a comparison of trials found, as plain data: what is printed, drawn, logged and returned."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and how far to trust it: 95 % of such intervals hold the truth.
+
+    Attributes:
+        n: observations that it rests on.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of a factor: a choice, or a range of numbers.
+
+    Attributes:
+        name: as people read it: `weighted_loss`, `1e-4 to 1e-3`.
+        marginal: the objective at this level, the other factors being as in the whole study.
+    """
+
+    name: str
+    marginal: Estimate
+    num_complete: int
+    num_pruned: int
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One level against another, matched on the other factors.
+
+    Attributes:
+        difference: of the objective, `level` minus `reference`; in the objective's unit.
+        p_value: of no difference; `p_corrected` for all contrasts of the study (Holm).
+        is_shown: whether the corrected p-value is below 0.05.
+    """
+
+    factor: str
+    level: str
+    reference: str
+    difference: Estimate
+    p_value: float
+    p_corrected: float
+    is_shown: bool
+
+
+@dataclass(frozen=True)
+class FactorEffect:
+    """What one searched factor did.
+
+    Attributes:
+        importance: share of the objective's variation that it explains, 0 to 1 (Optuna's PED-ANOVA); None if unknown.
+        levels: the best first.
+        contrasts: of all pairs of levels, the clearest first.
+        is_exploratory: the search was adaptive, where intervals cover the truth less often than they say.
+        sentence: "weighted loss beats the balanced subset by 2.1 points (0.8 to 3.4, n = 24)" or "no difference shown".
+    """
+
+    factor: str
+    importance: float | None
+    levels: Sequence[Level]
+    contrasts: Sequence[Contrast]
+    is_exploratory: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """Two factors whose effects depend on each other."""
+
+    factors: tuple[str, str]
+    difference: Estimate
+    p_corrected: float
+    is_shown: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class RankedTrial:
+    """A line of the leaderboard.
+
+    Attributes:
+        cost: GPU- or CPU-seconds, parameters, latency … by name with the unit in it.
+    """
+
+    study: str
+    number: int
+    run_id: str | None
+    state: str
+    value: float | None
+    num_epochs: int
+    searched: Mapping[str, Any]
+    cost: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ConfirmedRecipe:
+    """A recipe that was repeated with fresh seeds and folds.
+
+    Attributes:
+        trial: that first had it.
+        role: "winner", "runner-up", "baseline" or "" for another.
+        val, test: mean over the repetitions; sd in the same unit. None where there are fewer than two.
+    """
+
+    trial: int
+    role: str
+    recipe: Mapping[str, Any]
+    val: Estimate | None
+    val_sd: float | None
+    test: Estimate | None
+    test_sd: float | None
+    cost: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """Two confirmed recipes on the same seeds and folds.
+
+    Attributes:
+        difference: `first` minus `second`, on the test split.
+    """
+
+    first: int
+    second: int
+    difference: Estimate
+    p_value: float
+    is_shown: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The answer of one or several studies.
+
+    Attributes:
+        answer: the plain sentences that a stranger reads first.
+        method: how the effects were estimated, and how well the intervals cover, in two sentences.
+        recommended: number of the trial whose recipe is recommended; None where nothing can be said.
+        warnings: what limits the answer: few trials, one study only, an adaptive search …
+    """
+
+    studies: Sequence[str]
+    objective: str
+    is_maximized: bool
+    answer: Sequence[str]
+    effects: Sequence[FactorEffect]
+    interactions: Sequence[Interaction]
+    leaderboard: Sequence[RankedTrial]
+    confirmed: Sequence[ConfirmedRecipe]
+    pairs: Sequence[PairedComparison]
+    recommended: int | None
+    method: str
+    warnings: Sequence[str]

@@ -1,0 +1,60 @@
+"""What commands share: options, how a result is printed, how a study's end is told."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from study.tracking.mlflow_tracker import MlflowTracker
+    from study.tuning.launch import StudyOutcome
+
+FAILED = 1  # exit code
+
+as_json = click.option("--json", "is_json", is_flag=True, help="Print the result as JSON on standard output.")
+verbose = click.option("--verbose", is_flag=True, help="Let Ray and the workers print what they have to say.")
+in_process = click.option("--in-process", is_flag=True, help="Run the trials one by one in this process, without Ray.")
+ray_address = click.option("--address", help="A running Ray cluster, HOST:PORT; else RAY_ADDRESS; else one on this machine.")
+definition_file = click.argument("file", type=click.Path(path_type=Path))
+
+
+def open_tracker() -> "MlflowTracker":
+    """MLflow's store as the environment names it; it must answer."""
+    from study.settings import settings_from
+    from study.tracking.mlflow_tracker import MlflowTracker
+
+    tracker = MlflowTracker(settings_from().tracking_uri)
+    tracker.check()
+    return tracker
+
+
+def make_listener(is_json: bool) -> "Any":
+    """A live table where a person looks, else plain lines; beside JSON, the lines go to stderr."""
+    from rich.console import Console
+
+    from study.progress import LiveTable, PlainLines
+
+    console = Console(stderr=is_json)
+    return LiveTable(console) if console.is_terminal else PlainLines(console)
+
+
+def print_result(result: Any, print_it: Callable[[Any], None], is_json: bool) -> None:
+    """A result as a table or text for people, or as JSON."""
+    if is_json:
+        click.echo(json.dumps(result, indent=2))
+    else:
+        print_it(result)
+
+
+def finish(outcome: "StudyOutcome", is_json: bool) -> None:
+    """Prints how a study ended, and exits accordingly."""
+    from study.printing.outcome import outcome_of, print_outcome
+
+    # Under `uv run` the command `study` is on nobody's path but uv's.
+    print_result(outcome_of(outcome, command="uv run study" if "UV" in os.environ else "study"), print_outcome, is_json)
+    if outcome.winner is None:
+        sys.exit(FAILED)
