@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from study import __version__
-from study.commands import models, places, results, studies
+from study.commands import comparing, drawing, explaining, models, places, promoting, results, studies
 from study.errors import StudyError
 
 
@@ -37,8 +37,12 @@ def main() -> None:
 for command in (
     *(studies.check, studies.data, studies.run, studies.resume, studies.reconcile),
     *(results.list_studies, results.show, results.ui),
+    comparing.compare,
     *(models.predict, models.pull),
+    promoting.promote,
+    *(explaining.explain, explaining.visualize),
     places.locate,
+    drawing.draw,
 ):
     main.add_command(command)
 

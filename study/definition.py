@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, Strict, ValidationError, field_validator, model_validator
 
+from study.claim_definition import Claim as Claim
+from study.claim_definition import check_claims
 from study.data_definition import DataDefinition as DataDefinition
 from study.data_definition import SplitDefinition as SplitDefinition
 from study.data_definition import Task
@@ -123,6 +125,8 @@ class StudyDefinition(Plain):
     search: SearchDefinition = SearchDefinition()
     confirm: ConfirmDefinition | None = None
     resources: Resources = Resources()
+    # Not part of the digest: what was said before changes nothing of what is run.
+    claims: Annotated[tuple[Claim, ...], Strict(False)] = Field(default=(), exclude=True, description="what was said before")
     file: Path = Field(exclude=True, description="paths in the definition are relative to its folder")
     text: str = Field(exclude=True, description="the file as it was read")
 
@@ -197,6 +201,7 @@ def parse_definition(text: str, file: Path, shown_as: str | None = None) -> Stud
     _check_metric(definition, where)
     _check_class_keys(definition, where)
     _check_grid(definition, where)
+    _check_claims(definition, where)
     return definition.model_copy(update={"search": _settled_search(definition, where)})
 
 
@@ -250,6 +255,12 @@ def _check_class_keys(definition: StudyDefinition, where: str) -> None:
                     f"`{key}` is for classes only, but is {value!r} in {where} {table} where [data] has task = 'number'. "
                     f"Remove it."
                 )
+
+
+def _check_claims(definition: StudyDefinition, where: str) -> None:
+    mistake = check_claims(definition.claims, definition.space.parameters)
+    if mistake is not None:
+        raise DefinitionError(f"[[claims]] in {where}: {mistake}")
 
 
 def _check_grid(definition: StudyDefinition, where: str) -> None:

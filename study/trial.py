@@ -130,6 +130,9 @@ class TrialConfig(Plain):
     )
     epochs: int = Field(default=10, ge=1)
     patience: int | None = Field(default=None, ge=1, description="stop after this many epochs without a better objective")
+    train_share: float = Field(
+        default=1.0, gt=0, le=1, description="share of each class's training photos that is used; drawn by the seed"
+    )
     fold: int = Field(default=0, ge=0, description="which of the data's folds is trained and validated on")
     batch_size: int = Field(default=64, ge=1, description="examples a step")
     seed: int | None = Field(

@@ -54,7 +54,7 @@ def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model that an annotation names, `X | None` unwrapped."""
-    if get_origin(annotation) in (Union, types.UnionType):
+    """The model that an annotation names, `X | None` and `tuple[X, ...]` unwrapped."""
+    if get_origin(annotation) in (Union, types.UnionType, tuple):
         return next((model for arg in get_args(annotation) if (model := _model_in(arg))), None)
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None

@@ -11,10 +11,15 @@ __all__ = ["fresh_database", "server_uri", "sqlite_uri"]  # fixtures
 
 PROJECT = Path(__file__).parent.parent
 SHARED_DATA = PROJECT.parent / "shared" / "data"
+LONG = "takes minutes on two cores; skipped unless asked for: pytest -m long"
 NO_SHARED_DATA = "the real photos and weights of ../shared/data are not here"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "long" not in config.getoption("-m"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason=LONG))
     if SHARED_DATA.is_dir():
         return
     if os.environ.get("STUDY_REQUIRE_SHARED_DATA"):

@@ -25,33 +25,59 @@ def why_not() -> str | None:
     return None
 
 
+class PostgresServer:
+    """A server in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        """Makes the folder's database cluster; `start` starts it."""
+        self._folder, self._user = folder, _user()
+        if self._user is not None:
+            shutil.chown(folder, self._user)
+        self._numbers = itertools.count()
+        self._call("initdb", "--pgdata", str(folder / "data"), "--username", "study", "--auth", "trust", "--no-sync")
+
+    def start(self) -> None:
+        """Starts it, and waits until it answers."""
+        # What a killed server has written is in the system's memory: it is safe without `fsync` too.
+        options = f"-k {self._folder} -c listen_addresses= -c fsync=off -c full_page_writes=off"
+        log = str(self._folder / "log")
+        self._call("pg_ctl", "start", "--pgdata", str(self._folder / "data"), "--log", log, "--wait", "--options", options)
+
+    def kill(self) -> None:
+        """Ends it as a crash does: nothing is put in order, the next start recovers."""
+        self._call("pg_ctl", "stop", "--pgdata", str(self._folder / "data"), "--mode", "immediate")
+
+    def make_database(self) -> str:
+        """The address of an empty database."""
+        name = f"study{next(self._numbers)}"  # a schema of one database: a database of its own is 8 MB of files
+        self._call("psql", "--host", str(self._folder), "--username", "study", "--command", f"CREATE SCHEMA {name}", "postgres")
+        return f"postgresql+psycopg://study@/postgres?host={self._folder}&options=-csearch_path%3D{name}"
+
+    def _call(self, program: str, *arguments: str) -> None:
+        programs = _programs()
+        assert programs is not None, "ask why_not first"
+        command = [str(programs / program), *arguments]
+        subprocess.run(command, user=self._user, cwd=self._folder, check=True, capture_output=True, timeout=60)
+
+
+@contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    """A server that runs, and ends with the context."""
+    folder = Path(tempfile.mkdtemp(prefix="study-postgres-"))
+    try:
+        server = PostgresServer(folder)
+        server.start()
+        yield server
+        server.kill()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def running_postgres() -> Iterator[MakeDatabase]:
     """Starts a server; each call of what is yielded makes an empty database and returns its address."""
-    programs, user = _programs(), _user()
-    assert programs is not None, "ask why_not first"
-    folder = Path(tempfile.mkdtemp(prefix="study-postgres-"))
-    if user is not None:
-        shutil.chown(folder, user)
-
-    def call(program: str, *arguments: str) -> None:
-        subprocess.run([programs / program, *arguments], user=user, cwd=folder, check=True, capture_output=True, timeout=60)
-
-    call("initdb", "--pgdata", str(folder / "data"), "--username", "study", "--auth", "trust", "--no-sync")
-    options = f"-k {folder} -c listen_addresses= -c fsync=off -c full_page_writes=off"
-    call("pg_ctl", "start", "--pgdata", str(folder / "data"), "--log", str(folder / "log"), "--wait", "--options", options)
-    numbers = itertools.count()
-
-    def make_database() -> str:
-        name = f"study{next(numbers)}"  # a schema of one database: a database of its own is 8 MB of files
-        call("psql", "--host", str(folder), "--username", "study", "--command", f"CREATE SCHEMA {name}", "postgres")
-        return f"postgresql+psycopg://study@/postgres?host={folder}&options=-csearch_path%3D{name}"
-
-    try:
-        yield make_database
-    finally:
-        call("pg_ctl", "stop", "--pgdata", str(folder / "data"), "--mode", "immediate")
-        shutil.rmtree(folder, ignore_errors=True)
+    with postgres_server() as server:
+        yield server.make_database
 
 
 def _programs() -> Path | None:

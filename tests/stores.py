@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -38,22 +39,64 @@ def sqlite_uri(fresh_database: Path, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def server_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a real `mlflow server`: one uvicorn worker on an SQLite file, artifacts go through the server."""
-    folder = tmp_path_factory.mktemp("mlflow-server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", str(folder / "files")]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "log.txt").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment)
+    """Address of a real `mlflow server`."""
+    with mlflow_server(tmp_path_factory.mktemp("mlflow-server")) as server:
+        yield server.uri
+
+
+class MlflowServer:
+    """A real `mlflow server`: one uvicorn worker on an SQLite file, artifacts go through the server.
+
+    Attributes:
+        uri: its address, the same after each start.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self._port}"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it, and waits until it answers."""
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port), "--workers", "1"]
+        command += ["--backend-store-uri", f"sqlite:///{self._folder / 'mlflow.db'}"]
+        command += ["--artifacts-destination", str(self._folder / "files")]
+        environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        log = self._folder / "log.txt"
+        with log.open("a") as opened:
+            # A session of its own: a killed server takes its worker along.
+            self._process = subprocess.Popen(
+                command, cwd=self._folder, stdout=opened, stderr=opened, env=environment, start_new_session=True
+            )
+        _wait_until_healthy(self.uri, self._process, log)
+
+    def kill(self) -> None:
+        """Ends it as a power cut does."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Ends it in good order."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, how)
+            self._process.wait(30)
+            self._process = None
+
+
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[MlflowServer]:
+    """A server that answers, and ends with the context."""
+    server = MlflowServer(folder)
     try:
-        _wait_until_healthy(f"http://127.0.0.1:{port}", process, folder / "log.txt")
-        yield f"http://127.0.0.1:{port}"
+        server.start()
+        yield server
     finally:
-        process.terminate()
-        process.wait(30)
+        server.stop()
 
 
 LENGTH_HEADERS = ("content-length", "transfer-encoding")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from study.search.simulator.curves import Recorded, quality
+from study.search.simulator.curves import Recorded
 from study.space import Choices, Distribution, Range, SearchSpace
 
 NUM_SEEDS = 5
@@ -37,7 +37,7 @@ class SyntheticCurves:
             (key for key, distribution in self._keys if isinstance(distribution, Range) and distribution.log), None
         )
         self._switch = next((key for key, distribution in self._keys if isinstance(distribution, Choices)), None)
-        self.best_quality = float(np.mean([quality(self._curves(CEILING, 2.0, draw)) for draw in range(20)]))
+        self.best_quality = CEILING
 
     def of(self, searched: Mapping[str, Any]) -> Recorded:
         """The recipe's curves."""
@@ -49,7 +49,8 @@ class SyntheticCurves:
                 slowness += self._slowness[key] * offset
         recipe_seed = zlib.crc32(repr((self._seed, sorted(searched.items()))).encode())
         costs = {"parameters_m": 5 + 40 * float(np.clip(height, 0, 1)) ** 2}
-        return Recorded(self._curves(height, max(0.3, slowness), recipe_seed), 1.0, costs)
+        mean_curve = self._mean_curve(height, max(0.3, slowness))
+        return Recorded(self._noisy(mean_curve, recipe_seed), float(mean_curve.max()), 1.0, costs)
 
     def _offset(self, key: str, distribution: Distribution, searched: Mapping[str, Any]) -> float:
         """How far a number lies from its optimum, in shares of its range."""
@@ -67,12 +68,16 @@ class SyntheticCurves:
         steepness = 1.2 if key == self._rate else self._steepness[key]
         return steepness * offset**2
 
-    def _curves(self, height: float, slowness: float, seed: int) -> np.ndarray:
+    def _mean_curve(self, height: float, slowness: float) -> np.ndarray:
+        """Float [num_epochs]."""
+        rise = 1 - np.exp(-np.arange(1, self._num_epochs + 1) / slowness)
+        return np.asarray(CHANCE + (max(height, CHANCE) - CHANCE) * rise)
+
+    def _noisy(self, mean_curve: np.ndarray, seed: int) -> np.ndarray:
         """Float [NUM_SEEDS, num_epochs]."""
         rng = np.random.default_rng(seed)
-        rise = 1 - np.exp(-np.arange(1, self._num_epochs + 1) / slowness)
         noise = rng.normal(0, self._noise, (NUM_SEEDS, 1)) + rng.normal(0, self._noise, (NUM_SEEDS, self._num_epochs))
-        return np.clip(CHANCE + (max(height, CHANCE) - CHANCE) * rise + noise, 0, 1)
+        return np.clip(mean_curve + noise, 0, 1)
 
 
 def _share(distribution: Range, value: float) -> float:

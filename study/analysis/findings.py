@@ -89,6 +89,7 @@ class RankedTrial:
     """A line of the leaderboard.
 
     Attributes:
+        is_answer: it has all its epochs and keeps every constraint.
         cost: GPU- or CPU-seconds, parameters, latency … by name with the unit in it.
     """
 
@@ -100,6 +101,7 @@ class RankedTrial:
     num_epochs: int
     searched: Mapping[str, Any]
     cost: Mapping[str, float]
+    is_answer: bool = True
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ class ConfirmedRecipe:
         trial: that first had it.
         role: "winner", "runner-up", "baseline" or "" for another.
         val, test: mean over the repetitions; sd in the same unit. None where there are fewer than two.
+        study: that it is of.
+        is_beaten: it was not repeated to the end: the race over seeds and folds found it worse than the best.
     """
 
     trial: int
@@ -120,6 +124,8 @@ class ConfirmedRecipe:
     test: Estimate | None
     test_sd: float | None
     cost: Mapping[str, float]
+    study: str = ""
+    is_beaten: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,8 @@ class PairedComparison:
 
     Attributes:
         difference: `first` minus `second`, on the test split.
+        is_shown: whether p_value, corrected for the number of pairs (Holm), is below 0.05.
+        study: that both are of.
     """
 
     first: int
@@ -136,6 +144,7 @@ class PairedComparison:
     p_value: float
     is_shown: bool
     sentence: str
+    study: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,6 +155,8 @@ class Comparison:
         answer: the plain sentences that a stranger reads first.
         method: how the effects were estimated, and how well the intervals cover, in two sentences.
         recommended: number of the trial whose recipe is recommended; None where nothing can be said.
+        recommended_study: that it is of.
+        front: of two objectives, the trials that no other beats in both, the best objective first.
         warnings: what limits the answer: few trials, one study only, an adaptive search …
     """
 
@@ -161,3 +172,5 @@ class Comparison:
     recommended: int | None
     method: str
     warnings: Sequence[str]
+    recommended_study: str = ""
+    front: Sequence[RankedTrial] = ()

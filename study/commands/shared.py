@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from study.errors import StudyError
+
 if TYPE_CHECKING:
+    from study.answering import Answer
+    from study.settings import Settings
     from study.tracking.mlflow_tracker import MlflowTracker
     from study.tuning.launch import StudyOutcome
 
@@ -50,11 +54,25 @@ def print_result(result: Any, print_it: Callable[[Any], None], is_json: bool) ->
         print_it(result)
 
 
-def finish(outcome: "StudyOutcome", is_json: bool) -> None:
-    """Prints how a study ended, and exits accordingly."""
+def finish(outcome: "StudyOutcome", settings: "Settings", is_json: bool) -> None:
+    """Answers the study, prints how it ended and what it showed, and exits accordingly."""
     from study.printing.outcome import outcome_of, print_outcome
 
     # Under `uv run` the command `study` is on nobody's path but uv's.
-    print_result(outcome_of(outcome, command="uv run study" if "UV" in os.environ else "study"), print_outcome, is_json)
+    command = "uv run study" if "UV" in os.environ else "study"
+    answered = None if outcome.is_interrupted or not outcome.outcomes else _answer(outcome, settings)
+    print_result(outcome_of(outcome, command, answered), print_outcome, is_json)
     if outcome.winner is None:
         sys.exit(FAILED)
+
+
+def _answer(outcome: "StudyOutcome", settings: "Settings") -> "Answer | None":
+    """What the study showed; None, and a line on stderr, where that cannot be told now: its trials are safe all the same."""
+    from study.answering import answer
+
+    name = outcome.prepared.definition.name
+    try:
+        return answer([name], settings)
+    except StudyError as error:
+        click.echo(f"The report was not written: {error} Then: study compare {name}", err=True)
+        return None

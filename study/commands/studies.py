@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,10 @@ from study.commands.shared import (
     ray_address,
     verbose,
 )
+
+if TYPE_CHECKING:
+    from study.settings import Settings
+    from study.tuning.runner import Options
 
 
 @click.command()
@@ -52,20 +56,43 @@ def data(file: Path, full_check: bool, is_json: bool) -> None:
 
 @click.command()
 @definition_file
+@click.option("--subfolders", is_flag=True, help="Of a folder: the definitions in folders below it as well.")
 @in_process
 @ray_address
 @verbose
 @as_json
-def run(file: Path, in_process: bool, address: str | None, verbose: bool, is_json: bool) -> None:
-    """Run a study: live progress, then the leaderboard, MLflow's address and the registered model."""
+def run(file: Path, subfolders: bool, in_process: bool, address: str | None, verbose: bool, is_json: bool) -> None:
+    """Run a study: live progress, then the leaderboard, MLflow's address and the registered model.
+
+    FILE: a definition, or a folder of them, which are run one after the other, with one report over all; those that are
+    complete are taken as they are, interrupted ones gone on with.
+    """
     from study.definition import load_definition
     from study.settings import settings_from
     from study.tuning.runner import Options, run_study
 
+    settings = settings_from().on_cluster(address)
+    options = Options(in_process, verbose)
+    if file.is_dir():
+        _run_folder(file, settings, options, subfolders=subfolders, is_json=is_json)
+        return
+    if subfolders:
+        raise click.UsageError(f"--subfolders is for a folder, but {file} is none. Remove it, or name the folder.")
     definition = load_definition(file)
     with make_listener(is_json) as listener:
-        outcome = run_study(definition, settings_from().on_cluster(address), listener, Options(in_process, verbose))
-    finish(outcome, is_json)
+        outcome = run_study(definition, settings, listener, options)
+    finish(outcome, settings, is_json)
+
+
+def _run_folder(folder: Path, settings: "Settings", options: "Options", *, subfolders: bool, is_json: bool) -> None:
+    """Runs a folder of definitions; fails where one of them did."""
+    from study.printing.suite import print_suite, suite_of
+    from study.suites import run_suite
+
+    finished = run_suite(folder, settings, lambda: make_listener(is_json), options, with_subfolders=subfolders)
+    print_result(suite_of(finished.suite, finished.report), print_suite, is_json)
+    if not finished.suite.is_complete:
+        sys.exit(FAILED)
 
 
 @click.command()
@@ -79,9 +106,10 @@ def resume(name: str, in_process: bool, address: str | None, verbose: bool, is_j
     from study.settings import settings_from
     from study.tuning.runner import Options, resume_study
 
+    settings = settings_from().on_cluster(address)
     with make_listener(is_json) as listener:
-        outcome = resume_study(name, settings_from().on_cluster(address), listener, Options(in_process, verbose))
-    finish(outcome, is_json)
+        outcome = resume_study(name, settings, listener, Options(in_process, verbose))
+    finish(outcome, settings, is_json)
 
 
 @click.command()

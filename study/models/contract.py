@@ -1,5 +1,6 @@
 """What an exported model takes and gives, as plain data beside its weights."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,8 +18,14 @@ from study.models.normalization import Normalizer
 from study.trial import Head, Plain
 
 # Raise it when a field changes its meaning: an older `study` then refuses the folder and does not misread it.
-CONTRACT_VERSION = 2
+CONTRACT_VERSION = 3
+READABLE_VERSIONS = (2, CONTRACT_VERSION)  # 2 has no temperature: its probabilities are the softmax as it is
 CONTRACT_FILE = "contract.json"
+# What a model's answers depend on, beside its weights.
+ANSWER_FIELDS = (
+    *("task", "classes", "target", "example_views", "image_size", "padding", "normalization", "backbone", "head"),
+    *("temperature", "weights_digest"),
+)
 
 
 class TargetScale(Plain):
@@ -44,6 +51,7 @@ class ModelContract(Plain):
         example_views: the photos that make an example, in order; none: every photo is an example.
         image_size: pixels; photos are fitted into this square and padded with the colour `padding`, and the network is built
             for it.
+        temperature: what scores are divided by before the softmax, fitted on the validation split; 1 changes nothing.
         weights_digest: SHA-256 of weights.safetensors; `save_exported` fills it in.
         metrics: what the model reached, by the names of a `Measurement` or `test_…`.
         versions: of the libraries that it was trained with.
@@ -60,6 +68,7 @@ class ModelContract(Plain):
     backbone: str
     head: Head
     freeze_depth: float = Field(ge=0, le=1)
+    temperature: float = Field(default=1.0, gt=0)
     weights_digest: str = ""
     data_digest: str
     study: str
@@ -75,7 +84,15 @@ class ModelContract(Plain):
                 f'task "class" needs classes and no target, "number" a target and no classes, '
                 f"but task={self.task}, classes={list(self.classes)}, target={self.target}"
             )
+        if is_number and self.temperature != 1:
+            raise ValueError(f'task "number" has no probabilities to soften, but temperature={self.temperature}')
         return self
+
+    @property
+    def content_digest(self) -> str:
+        """SHA-256 of what the answers depend on: models of one digest answer alike, whatever study they came from."""
+        answering = self.model_dump(mode="json", include=set(ANSWER_FIELDS))
+        return hashlib.sha256(json.dumps(answering, sort_keys=True).encode()).hexdigest()
 
     @property
     def num_views(self) -> int:
@@ -119,8 +136,9 @@ def read_contract(folder: Path) -> ModelContract:
 def _check_version(table: Any, path: Path) -> None:
     """Before anything else is read: another version may have other fields."""
     version = table.get("contract_version") if isinstance(table, dict) else None
-    if version != CONTRACT_VERSION:
+    if version not in READABLE_VERSIONS:
+        readable = " and ".join(map(str, READABLE_VERSIONS))
         raise ModelError(
-            f"this version of study reads model contracts of version {CONTRACT_VERSION}, but {path} has {version}. "
+            f"this version of study reads model contracts of versions {readable}, but {path} has {version}. "
             f"Use the version of study that wrote it, or export the model anew."
         )

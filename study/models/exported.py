@@ -16,7 +16,7 @@ from study.data.images import Photo, square_of
 from study.errors import DataError, ModelError
 from study.models.backbones import cut, make_network
 from study.models.classifier import Classifier, attach_head
-from study.models.contract import CONTRACT_FILE, ModelContract, TargetScale, read_contract
+from study.models.contract import CONTRACT_FILE, CONTRACT_VERSION, ModelContract, TargetScale, read_contract
 from study.models.unallocated import UnallocatedParameters
 from study.models.weight_files import digest_of, read_tensors
 
@@ -70,7 +70,8 @@ class ExportedModel:
             outputs = self.module(self.contract.normalization(torch.tensor(pixels, device=device)))
         if self.contract.target is not None:
             return self.contract.target.in_unit(outputs[:, 0].cpu().numpy())
-        probabilities: npt.NDArray[np.float32] = outputs.softmax(dim=1).cpu().numpy()
+        scores = outputs / self.contract.temperature  # Source: Guo et al. 2017, eq. 9
+        probabilities: npt.NDArray[np.float32] = scores.softmax(dim=1).cpu().numpy()
         return probabilities
 
     def _photos_of(self, place: int, example: Example) -> tuple[Photo, ...]:
@@ -93,23 +94,35 @@ class ExportedModel:
         return self.predict_pixels(np.stack([square_of(photo, size_px) for photos in examples for photo in photos]))
 
 
-def save_exported(folder: Path, model: Classifier, contract: ModelContract) -> None:
-    """Writes the model to `folder`, which is made if it is not there. The contract goes last: a folder with one is whole."""
+def save_exported(folder: Path, model: Classifier, contract: ModelContract) -> ModelContract:
+    """Writes the model to `folder`, which is made if it is not there; its contract with the digest of its weights.
+
+    The contract goes last: a folder with one is whole.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONTRACT_FILE).unlink(missing_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, folder / WEIGHTS_FILE)
-    signed = contract.model_copy(update={"weights_digest": digest_of(folder / WEIGHTS_FILE)})
+    signed = contract.model_copy(
+        update={"weights_digest": digest_of(folder / WEIGHTS_FILE), "contract_version": CONTRACT_VERSION}
+    )
     (folder / CONTRACT_FILE).write_text(signed.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return signed
 
 
-def load_exported(folder: Path) -> ExportedModel:
+def load_exported(folder: Path, freeze_depth: float | None = None) -> ExportedModel:
     """The model in `folder`, on the CPU and ready to predict. Needs no network, no cache and no definition.
 
+    The contract and the weights are read, and no other file that may lie there.
+
+    Args:
+        freeze_depth: share of the stages that cannot be trained further; default: as the model was trained.
     Raises:
         ModelError: if a file is missing, the contract is of another version, or the weights are not those it was written for.
     """
     contract = read_contract(folder)
+    if freeze_depth is not None:
+        contract = contract.model_copy(update={"freeze_depth": freeze_depth})
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise ModelError(f"an exported model must hold {WEIGHTS_FILE}, but there is none in {folder}. Export or pull it anew.")

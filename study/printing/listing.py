@@ -1,4 +1,4 @@
-"""Studies, trials and predictions: the results of `study list`, `show` and `predict`."""
+"""Studies and trials: the results of `study list` and `show`."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -8,10 +8,13 @@ from rich.text import Text
 
 from study.definition import MINIMIZED
 from study.printing.console import Result, make_console
+from study.printing.filters import TrialFilter
 from study.progress import STATE_STYLES, recipe
 from study.tracking.records import DEFAULT_OBJECTIVE, OBJECTIVE_TAG, StudyRecord, TrialRecord, require_study
 from study.tracking.tracker import Tracker
 from study.trial import TrialState
+
+EVERY_TRIAL = TrialFilter()
 
 
 def studies_of(studies: Sequence[StudyRecord]) -> list[Result]:
@@ -43,15 +46,17 @@ def print_studies(studies: Sequence[Result]) -> None:
     make_console().print(table)
 
 
-def trials_of(name: str, tracker: Tracker) -> Result:
+def trials_of(name: str, tracker: Tracker, shown: TrialFilter = EVERY_TRIAL) -> Result:
     """A study's trials as MLflow has them, best first.
 
     Raises:
         TrackingError: if there is no such study.
+        DefinitionError: if the filter names what no trial has.
     """
     study = require_study(name, tracker.studies())
     objective = study.tags.get(OBJECTIVE_TAG, DEFAULT_OBJECTIVE)
     trials = sorted(tracker.trials(study.run_id), key=lambda trial: _rank(trial, f"best_{objective}"))
+    trials = shown.apply(trials)
     return {
         "study": name,
         "objective": objective,
@@ -90,17 +95,6 @@ def print_trials(result: Result) -> None:
     console = make_console()
     console.print(table)
     console.print(f"MLflow: {result['mlflow']}", markup=False)
-
-
-def print_predictions(predictions: Sequence[Result]) -> None:
-    """A line an example: its class and all probabilities, or its number."""
-    for prediction in predictions:
-        if "value" in prediction:
-            print(f"{prediction['image']}: {prediction['value']:,.4g}")
-            continue
-        others = sorted(prediction["probabilities"].items(), key=lambda item: -item[1])
-        shares = ", ".join(f"{name} {probability:.3f}" for name, probability in others)
-        print(f"{prediction['image']}: {prediction['class']} ({shares})")
 
 
 def _rank(trial: TrialRecord, metric: str) -> tuple[bool, float, int]:

@@ -7,6 +7,7 @@ from PIL import Image
 from rich.table import Table
 from rich.text import Text
 
+from study.answering import Answer
 from study.data.examples import examples_of
 from study.printing.console import Result, make_console
 from study.progress import STATE_STYLES, duration, recipe
@@ -18,11 +19,12 @@ from study.tuning.preparation import PreparedStudy
 LEADERBOARD_LENGTH = 10
 
 
-def outcome_of(outcome: StudyOutcome, command: str) -> Result:
+def outcome_of(outcome: StudyOutcome, command: str, answered: Answer | None) -> Result:
     """How a study ended.
 
     Args:
         command: how `study` is called here, for the lines to copy.
+        answered: what it showed; None where it was interrupted, or could not be answered.
     """
     definition, winner = outcome.prepared.definition, outcome.winner
     counts = Counter(trial.state.value for trial in outcome.outcomes)
@@ -47,7 +49,10 @@ def outcome_of(outcome: StudyOutcome, command: str) -> Result:
             "metrics": dict(winner.metrics),
             "model": winner.model_uri,
             "version": winner.model_version,
+            "next": winner.next_command,
         },
+        "answer": [] if answered is None else list(answered.comparison.answer),
+        "report": None if answered is None else str(answered.report),
         "mlflow": _as_called(outcome.address, command),
         "next": _next_command(outcome, command),
     }
@@ -82,6 +87,8 @@ def print_outcome(result: Result) -> None:
             f"{winner['chance']:.3f} ({_gain(winner['value'], winner['chance'], result['is_maximized'])})"
         )
         console.print(f"model: {winner['model']} (version {winner['version']})", markup=False)
+        if winner["next"]:
+            console.print(f"another version is champion; to challenge it: {winner['next']}", markup=False)
     elif result["is_interrupted"]:
         console.print("interrupted: trials that were running wait to go on")
     else:
@@ -95,6 +102,10 @@ def print_outcome(result: Result) -> None:
             f"{recipe(repeated['searched'])}",
             markup=False,
         )
+    for sentence in result["answer"]:
+        console.print(f"- {sentence}", markup=False)
+    if result["report"]:
+        console.print(f"report: {result['report']}", markup=False, soft_wrap=True)
     console.print(f"MLflow: {result['mlflow']}", markup=False)
     console.print(result["next"], markup=False)
 

@@ -26,6 +26,7 @@ from study.search.first_points import first_points
 from study.search.mirror import Memory, Mirror
 from study.search.outcomes import Outcome, Proposal, Standing, pareto_front
 from study.search.pruners import build_pruner, can_prune_at, most_epochs
+from study.search.race import plan_of
 from study.search.record import Record
 from study.search.rehearsal import check_search
 from study.search.samplers import build_sampler, suggest
@@ -67,7 +68,7 @@ class Advisor:
             pruner=build_pruner(definition.search.pruner, self._max_epochs),
         )
         self.notes: dict[str, Any] = dict(stored.user_attrs)  # what `create` was given to keep
-        self._first_points = first_points(definition, self.notes.get(EARLIER, ()))
+        self._plan = plan_of(definition, first_points(definition, self.notes.get(EARLIER, ())))
         self._open: dict[int, optuna.Trial] = {}
         self._waiting = deque(trial.number for trial in self._mirror.trials(OptunaState.WAITING))
         self._account = Account(definition)
@@ -118,7 +119,7 @@ class Advisor:
         """The next trial: an interrupted one, or a new proposal; None when the search is at its end."""
         if self.stop_reason is not None:
             return None
-        if not self._waiting and self._mirror.num_trials >= self._num_trials:
+        if not self._waiting and not self._has_new:
             return None
         with self._as_the_sampler_sees():
             trial = self._next()
@@ -130,25 +131,32 @@ class Advisor:
 
     def attach_run(self, number: int, run_id: str) -> None:
         """Remembers the MLflow run of a trial, so that whoever resumes it goes on in the same run."""
-        self._note(number, "run_id", run_id)
+        self._mirror.set_trial_user_attr(number, "run_id", run_id)
+        self._record.note(number, "run_id", run_id)
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Records the objective after an epoch. An epoch that a retried trial repeats is not recorded again."""
         self.report_all(number, {epoch: value})
 
-    def report_all(self, number: int, values: Mapping[int, float]) -> None:
-        """As `report`, for several epochs that came together; in a journal, they are one wait for the disk."""
+    def report_all(self, number: int, values: Mapping[int, float], *, is_last: bool = False) -> None:
+        """As `report`, for several epochs that came together; in a journal, they are one wait for the disk.
+
+        Args:
+            is_last: `tell` comes next, and stores them with the trial's end: a driver that dies between the two runs the trial
+                again in either case.
+        """
         for epoch in sorted(values.keys() - self._mirror.trial(number).intermediate_values.keys()):
             self._mirror.set_trial_intermediate_value(number, epoch, values[epoch])
-        self._record.save(self._mirror.trial(number))
+        if not is_last:
+            self._record.save(self._mirror.trial(number))
 
     def can_prune_at(self, epoch: int) -> bool:
         """Whether the pruner can stop a trial at that epoch: elsewhere, nobody need ask `should_prune`."""
-        return can_prune_at(self._definition.search.pruner, self._max_epochs, epoch)
+        return not self._plan.is_race and can_prune_at(self._definition.search.pruner, self._max_epochs, epoch)
 
     def should_prune(self, number: int) -> bool:
         """Whether the pruner stops the trial at the epoch reported last."""
-        if self._definition.objective.cost is not None:
+        if self._definition.objective.cost is not None or self._plan.is_race:
             return False
         with self._mirror.recalling(PRUNER_MEMORY), warnings.catch_warnings():
             # Wilcoxon warns of each epoch that the best trial, stopped by its patience, does not have.
@@ -201,7 +209,7 @@ class Advisor:
     @property
     def is_over(self) -> bool:
         """Whether no trial runs, waits or is still to be proposed."""
-        has_left = bool(self._waiting) or self._mirror.num_trials < self._num_trials
+        has_left = bool(self._waiting) or self._has_new
         return not self._open and (self.stop_reason is not None or not has_left)
 
     def outcomes(self) -> list[Outcome]:
@@ -224,6 +232,11 @@ class Advisor:
         return pareto_front(self.outcomes(), self._definition.objective)
 
     @property
+    def _has_new(self) -> bool:
+        """Whether there is a trial that nobody has asked for yet."""
+        return self._mirror.num_trials < self._num_trials and not self._plan.is_over
+
+    @property
     def _elapsed_s(self) -> float:
         return self._account.elapsed_before_s + self._clock() - self._began_s
 
@@ -236,20 +249,23 @@ class Advisor:
             number = self._waiting.popleft()
             self._mirror.set_trial_state_values(number, OptunaState.RUNNING)
             return optuna.Trial(self._study, number)
-        if self._mirror.num_trials < len(self._first_points):
-            self._study.enqueue_trial(dict(self._first_points[self._mirror.num_trials]))
+        point = self._plan.next_point(self._mirror.num_trials)
+        if point is not None:
+            self._study.enqueue_trial(dict(point))
         return self._study.ask()
 
     def _begin(self, trial: optuna.Trial) -> None:
         """Stores the trial; one that cannot be stored waits, so that numbers here and in the storage stay the same."""
         try:
-            self._record.begin(self._mirror.trial(trial.number))
+            # First where a sampler stands in its sequence: a kill in between skips a point, and does not propose one twice.
             self._record.note_study(self._mirror.study_attrs)
+            self._record.begin(self._mirror.trial(trial.number))
         except SearchError:
             self._mirror.set_trial_state_values(trial.number, OptunaState.WAITING)
             self._waiting.append(trial.number)
             raise
         self._open[trial.number] = trial
+        self._plan.begin(trial.params)
 
     def _config_of(self, number: int, searched: Mapping[str, Any]) -> TrialConfig:
         seed = {} if self._has_seed else {"seed": derive_seed(self._definition.search.seed, number)}
@@ -270,18 +286,14 @@ class Advisor:
         assert value is not None, "a completed trial has a value"
         return [value] if cost is None else [value, costs[cost]]
 
-    def _note(self, number: int, key: str, note: Any) -> None:
-        self._mirror.set_trial_user_attr(number, key, note)
-        self._record.note(number, key, note)
-
     def _note_costs(self, number: int, costs: Mapping[str, float], seconds: float) -> None:
-        """Keeps with the trial what the stop rules need after a restart."""
+        """Keeps with the trial what the stop rules need after a restart; stored with its end."""
         self._account.add_work(seconds)
         told = {"seconds": seconds + self._mirror.trial(number).user_attrs.get(TOLD, {}).get("seconds", 0.0)}
         if self._definition.search.stop.hours is not None:
             told["elapsed_s"] = self._elapsed_s
         if costs or any(told.values()):
-            self._note(number, TOLD, told | {"costs": dict(costs)})
+            self._mirror.set_trial_user_attr(number, TOLD, told | {"costs": dict(costs)})
 
     def _recall(self) -> None:
         """What earlier drivers did."""
@@ -289,25 +301,26 @@ class Advisor:
             told = trial.user_attrs.get(TOLD, {})
             self._account.add_work(told.get("seconds", 0.0))
             self._account.elapsed_before_s = max(self._account.elapsed_before_s, told.get("elapsed_s", 0.0))
+            self._plan.begin(trial.params)
         for trial in self._mirror.ended():
             self._count(trial)
 
     def _count(self, trial: FrozenTrial) -> None:
         told = trial.user_attrs.get(TOLD, {})
         values = trial.values
-        self._account.add(
-            Outcome(
-                number=trial.number,
-                state=ENDED[trial.state],
-                config=self._config_of(trial.number, trial.params),
-                searched=trial.params,
-                value=values[0] if values else None,
-                num_epochs=len(trial.intermediate_values),
-                run_id=trial.user_attrs.get("run_id"),
-                costs=told.get("costs", {}),
-                is_feasible=all(excess <= 0 for excess in trial.constraints.values()),
-            )
+        outcome = Outcome(
+            number=trial.number,
+            state=ENDED[trial.state],
+            config=self._config_of(trial.number, trial.params),
+            searched=trial.params,
+            value=values[0] if values else None,
+            num_epochs=len(trial.intermediate_values),
+            run_id=trial.user_attrs.get("run_id"),
+            costs=told.get("costs", {}),
+            is_feasible=all(excess <= 0 for excess in trial.constraints.values()),
         )
+        self._account.add(outcome)
+        self._plan.add(outcome)
 
 
 def derive_seed(study_seed: int, number: int) -> int:

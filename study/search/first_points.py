@@ -3,11 +3,41 @@
 import random
 from collections.abc import Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 from study.definition import StudyDefinition
+from study.search.outcomes import Outcome
 from study.space import Scalar
 
 Point = Mapping[str, Scalar]
+
+
+class Plan:
+    """Values to try first, a trial each; after them, the sampler is asked."""
+
+    is_race = False  # whether the pruner judges whole trials, and not their epochs
+
+    def __init__(self, points: Sequence[Point]) -> None:
+        self._points = points
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more trials are worth beginning."""
+        return False
+
+    def next_point(self, number: int) -> Point | None:
+        """Values for a new trial of this number; None where they are the sampler's to choose."""
+        return self._points[number] if number < len(self._points) else None
+
+    def is_beaten(self, searched: Mapping[str, Any]) -> bool:
+        """Whether trials of this recipe are not worth beginning any more."""
+        return False
+
+    def begin(self, searched: Mapping[str, Any]) -> None:
+        """A trial was begun, by this driver or an earlier one."""
+
+    def add(self, outcome: Outcome) -> None:
+        """A trial ended."""
 
 
 def first_points(definition: StudyDefinition, earlier: Sequence[Point] = ()) -> Sequence[Point]:

@@ -23,6 +23,12 @@ class _Stored:
     trial_id: int
     epochs: set[int] = field(default_factory=set)
     attrs: set[str] = field(default_factory=set)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of(trial: FrozenTrial, trial_id: int) -> "_Stored":
+        """A trial that is stored as it is now."""
+        return _Stored(trial_id, set(trial.intermediate_values), set(trial.system_attrs), dict(trial.user_attrs))
 
 
 class Record:
@@ -43,7 +49,7 @@ class Record:
         trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
         for trial in trials:
             if not trial.state.is_finished():
-                self._open[trial.number] = _Stored(trial._trial_id, set(trial.intermediate_values), set(trial.system_attrs))
+                self._open[trial.number] = _Stored.of(trial, trial._trial_id)
         return trials
 
     def begin(self, trial: FrozenTrial) -> None:
@@ -53,41 +59,31 @@ class Record:
             trial_id = write(lambda: self._create_once(kept))
             self._require_sole_driver(trial_id, trial.number)
             self._unsure.discard(trial.number)
-            self._open[trial.number] = _Stored(trial_id, set(trial.intermediate_values), set(kept.system_attrs))
+            self._open[trial.number] = _Stored.of(kept, trial_id)
         else:
             trial_id = self._open[trial.number].trial_id
             write(lambda: self._storage.set_trial_state_values(trial_id, TrialState.RUNNING))
 
     def save(self, trial: FrozenTrial) -> None:
-        """Writes what an open trial has and the storage has not: reports, and what sampler and pruner noted on it."""
+        """Writes what an open trial has and the storage has not: reports, notes, and what sampler and pruner left on it."""
         stored = self._open[trial.number]
-        epochs = trial.intermediate_values.keys() - stored.epochs
-        attrs = {key for key in trial.system_attrs.keys() - stored.attrs if NOT_KEPT not in key}
-
-        def write_all() -> None:
-            with together(self._storage):
-                for epoch in sorted(epochs):
-                    self._storage.set_trial_intermediate_value(stored.trial_id, epoch, trial.intermediate_values[epoch])
-                for key in sorted(attrs):
-                    self._storage.set_trial_system_attr(stored.trial_id, key, trial.system_attrs[key])
-
-        if epochs or attrs:
-            write(write_all)
-            stored.epochs |= epochs
-            stored.attrs |= attrs
+        if stored != self._as_stored(trial):
+            write(lambda: self._save_at_once(trial))
+            self._open[trial.number] = self._as_stored(trial)
 
     def note(self, number: int, key: str, note: Any) -> None:
         """Writes a note on an open trial."""
-        trial_id = self._open[number].trial_id
-        write(lambda: self._storage.set_trial_user_attr(trial_id, key, note))
+        stored = self._open[number]
+        write(lambda: self._storage.set_trial_user_attr(stored.trial_id, key, note))
+        stored.notes[key] = note
 
     def end(self, trial: FrozenTrial) -> None:
-        """Writes a trial's final state, or that it waits to be run again."""
-        self.save(trial)
-        trial_id = self._open[trial.number].trial_id
-        write(lambda: self._end_once(trial_id, trial))
+        """Writes a trial's final state, or that it waits to be run again, with all that `save` would: one wait for the disk."""
+        write(lambda: self._save_at_once(trial, has_ended=True))
         if trial.state.is_finished():
             del self._open[trial.number]
+        else:
+            self._open[trial.number] = self._as_stored(trial)
 
     def note_study(self, attrs: Mapping[str, Any]) -> None:
         """Writes what a sampler noted on the whole study, as NSGA-II's parents."""
@@ -117,10 +113,26 @@ class Record:
                 f"driver has added trials. Stop one of them, then `study resume` goes on."
             )
 
-    def _end_once(self, trial_id: int, trial: FrozenTrial) -> None:
-        values = trial.values if trial.state.is_finished() else None
-        with suppress(UpdateFinishedTrialError):  # finished by an attempt that seemed to fail
-            self._storage.set_trial_state_values(trial_id, trial.state, values)
+    def _as_stored(self, trial: FrozenTrial) -> _Stored:
+        return _Stored.of(_without_shared(trial), self._open[trial.number].trial_id)
+
+    def _save_at_once(self, trial: FrozenTrial, has_ended: bool = False) -> None:
+        before, now = self._open[trial.number], self._as_stored(trial)
+        # An attempt that seemed to fail (the bytes were written, the wait for the disk was not answered) may have ended it:
+        # a second end would be in the journal for ever, and refused at every reading.
+        if has_ended and self._storage.get_trial(now.trial_id).state.is_finished():
+            return
+        with suppress(UpdateFinishedTrialError), together(self._storage):  # finished by an attempt that seemed to fail
+            for epoch in sorted(now.epochs - before.epochs):
+                self._storage.set_trial_intermediate_value(now.trial_id, epoch, trial.intermediate_values[epoch])
+            for key in sorted(now.attrs - before.attrs):
+                self._storage.set_trial_system_attr(now.trial_id, key, trial.system_attrs[key])
+            for key, note in now.notes.items():
+                if before.notes.get(key) != note:
+                    self._storage.set_trial_user_attr(now.trial_id, key, note)
+            if has_ended:
+                values = trial.values if trial.state.is_finished() else None
+                self._storage.set_trial_state_values(now.trial_id, trial.state, values)
 
 
 def _without_shared(trial: FrozenTrial) -> FrozenTrial:

@@ -110,7 +110,11 @@ def open_storage(address: str) -> Storage:
     try:
         # A connection that the database closed, as at its restart, is noticed before it is used.
         return RDBStorage(address, engine_kwargs={"pool_pre_ping": True})
-    except (OperationalError, ArgumentError, NoSuchDriverError, ImportError, ValueError) as error:
+    except ImportError:
+        raise SearchError(
+            f"a database needs its driver, but that of {_without_password(address)} is not installed. {_driver_hint(address)}"
+        ) from None
+    except (OperationalError, ArgumentError, NoSuchDriverError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise SearchError(
             f"STUDY_STORAGE must be a reachable database or a file, but {_without_password(address)} is not: {reason}. "
@@ -179,6 +183,12 @@ def _open_journal(path: Path) -> Storage:
         return JournalStorage(Journal(path))
     except OSError as error:
         raise SearchError(f"STUDY_STORAGE must be a writable file, but {path} is not: {error}. Use another folder.") from None
+
+
+def _driver_hint(address: str) -> str:
+    if address.startswith("postgres"):
+        return "`pip install 'study[postgresql]'`, and write the address as postgresql+psycopg://USER@HOST/DATABASE."
+    return "Install it, as SQLAlchemy's documentation names it, or use a journal file: STUDY_STORAGE=study.journal."
 
 
 def _without_password(address: str) -> str:

@@ -38,7 +38,7 @@ NOT_NOW = (408, 429, 500, 502, 503, 504)  # HTTP; as MLflow's own client has the
 
 NETWORK_CAUSE = re.compile(  # the readable part of what `requests` says, which is several lines of nested representations
     r"Connection refused|Failed to resolve|No route to host|Connection reset|[Tt]imed out|certificate verify failed"
-    r"|too many \d+ error responses"
+    r"|too many \d+ error responses|Connection aborted"
 )
 
 

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ContextDecorator
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -22,6 +24,12 @@ LOG_SPAN = 30  # numbers that differ by more are drawn on logarithmic axes: pric
 MAX_CELLS_WITH_COUNTS = 20  # classes; past this, numbers in the cells are too small to read
 
 
+def plain_text() -> ContextDecorator:
+    """Decorates what draws names that people gave: "a$_$b" is a class, and no formula."""
+    return mpl.rc_context({"text.parse_math": False})
+
+
+@plain_text()
 def save_confusion(confusion: ConfusionMatrix, classes: Sequence[str], title: str, folder: Path) -> None:
     """Writes confusion.png (shares of the true class, counts written in) and confusion.json."""
     counts = np.array(confusion.counts, dtype=float)
@@ -43,6 +51,7 @@ def save_confusion(confusion: ConfusionMatrix, classes: Sequence[str], title: st
     (folder / "confusion.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+@plain_text()
 def save_scatter(true: Numbers, predicted: Numbers, title: str, folder: Path) -> None:
     """Writes scatter.png: predicted against true numbers, with the line on which both are equal, and scatter.json.
 
@@ -65,6 +74,7 @@ def save_scatter(true: Numbers, predicted: Numbers, title: str, folder: Path) ->
     (folder / "scatter.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+@plain_text()
 def save_curves(curves: Mapping[str, Curve], best_epoch: int, title: str, folder: Path) -> None:
     """Writes curves.png: losses above, shares of right answers below, the best epoch marked.
 
@@ -88,6 +98,7 @@ def save_curves(curves: Mapping[str, Curve], best_epoch: int, title: str, folder
     _save(figure, folder / "curves.png")
 
 
+@plain_text()
 def save_class_balance(counts: Mapping[str, Mapping[str, int]], folder: Path) -> None:
     """Writes class_balance.png, a bar a class with its splits side by side in it, the largest above, and class_balance.json.
 

@@ -14,23 +14,35 @@ and answers with a row for each:
 `mlflow models serve` takes tables as JSON, photos as base64:
 
     {"dataframe_split": {"columns": ["image"], "data": [["/9j/4AAQ..."]]}}
+
+What is no photo is answered with HTTP 400 and the reason. Who sends texts over the network never names files of the server's.
 """
 
 import base64
 import binascii
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
 
 from study.errors import DataError
 from study.models.exported import ExportedModel, load_exported
 
 IMAGE_COLUMN = "image"
+SERVING = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"  # set by `mlflow models serve` (mlflow/pyfunc/scoring_server)
+
+
+class RefusedInputError(DataError, MlflowException):
+    """A `DataError` that MLflow's scoring server answers with 400 and its message; else it would keep the reason to itself."""
+
+    def __init__(self, message: str) -> None:
+        MlflowException.__init__(self, message, error_code=INVALID_PARAMETER_VALUE)
 
 
 class PackagedModel(PythonModel):
@@ -50,8 +62,14 @@ class PackagedModel(PythonModel):
                 `Any` or a union makes it warn at every load.
             params: none are known; MLflow's interface has them.
         Raises:
-            DataError: naming what is no photo, or the example that has too many or too few.
+            RefusedInputError: a `DataError`, naming what is no photo, or the example that has too many or too few.
         """
+        try:
+            return self._answer(model_input)
+        except DataError as error:
+            _refuse(error)
+
+    def _answer(self, model_input: Any) -> pd.DataFrame:
         views = self.model.example_views
         items = _rows(model_input, views) if views else [_photo(item) for item in _items(model_input)]
         outputs = self.model.predict(items)
@@ -104,15 +122,23 @@ def _columns(table: pd.DataFrame, names: tuple[str, ...]) -> list[list[Any]]:
 
 
 def _photo(item: Any) -> Any:
-    """A text is a path if there is such a file, else a photo in base64."""
-    if not isinstance(item, str) or os.path.isfile(item):
+    """A text is a path if there is such a file, else a photo in base64; behind a server, never a path."""
+    if not isinstance(item, str | bytes | Path | np.ndarray):
+        raise DataError(f"a photo must be a path, bytes, base64 or an array, but got {type(item).__name__}. Send its file.")
+    is_served = os.environ.get(SERVING, "").lower() == "true"
+    if not isinstance(item, str) or (not is_served and os.path.isfile(item)):
         return item
     try:
         return base64.b64decode(item, validate=True)
     except (binascii.Error, ValueError):
-        raise DataError(
-            f"a text must be the path of a photo or a photo in base64, but {item[:60]!r} is neither. Check the path."
-        ) from None
+        pass
+    if is_served:
+        raise DataError("a text must be a photo in base64, but is not. Send the photo's file, encoded.")
+    raise DataError(f"a text must be the path of a photo or a photo in base64, but {item[:60]!r} is neither. Check the path.")
+
+
+def _refuse(error: DataError) -> NoReturn:
+    raise RefusedInputError(str(error)) from error
 
 
 set_model(PackagedModel())

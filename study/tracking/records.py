@@ -17,6 +17,7 @@ DUPLICATE_TAG = "study.duplicate_of"  # run id of the one that counts
 NAME_TAG = "study.name"  # the run's own name may be changed in MLflow's pages; this stays
 ERROR_TAG = "study.error"
 TRACEBACK_TAG = "study.traceback"
+STOP_TAG = "study.stop_reason"  # of a parent run: why its search ended before all its trials
 DEFINITION_FILE = "definition.toml"
 
 STATUS = {  # what MLflow's pages show; its vocabulary has no word for "pruned", which is why there is a tag

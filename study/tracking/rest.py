@@ -4,14 +4,22 @@ Against `MlflowClient`, which builds every request and reply three times over (e
 metrics takes 2.5 ms instead of 7 of this process's time, and 87 instead of 272 ms on a default server (measured, 2 cores).
 """
 
+import json
+import os
 import socket
+from base64 import b64encode
 from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
 from typing import Any
 
 import requests
+from mlflow.exceptions import MlflowException
+from mlflow.tracking.request_header.registry import resolve_request_headers
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.request_utils import TCPKeepAliveHTTPAdapter, _get_request_session
-from mlflow.utils.rest_utils import http_request, verify_rest_response
+from mlflow.utils.rest_utils import MlflowHostCreds, http_request, verify_rest_response
+from mlflow.utils.workspace_context import get_request_workspace
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import HTTPResponse
@@ -41,17 +49,65 @@ def post(uri: str, path: str, contents: Mapping[str, Any], timeout_s: float | No
         MlflowException: if there is no reply, or one that says no.
     """
     endpoint = f"{API}/{path}"
-    _acknowledge_at_once(_get_request_session(**ONCE))  # type: ignore[no-untyped-call]
-    reply = http_request(  # type: ignore[no-untyped-call]
-        get_default_host_creds(uri),  # type: ignore[no-untyped-call]
-        endpoint,
-        "POST",
-        timeout=timeout_s or (CONNECT_S, ANSWER_S),
-        json=contents,
-        **ONCE,
-    )
+    session: requests.Session = _get_request_session(**ONCE)  # type: ignore[no-untyped-call]
+    _acknowledge_at_once(session)
+    credentials = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
+    timeout = (timeout_s, timeout_s) if timeout_s else (CONNECT_S, ANSWER_S)
+    if _is_plain(credentials):
+        reply = _send(session, credentials, f"{uri}{endpoint}", contents, timeout)
+    else:
+        reply = http_request(credentials, endpoint, "POST", timeout=timeout, json=contents, **ONCE)  # type: ignore[no-untyped-call]
     answer: dict[str, Any] = verify_rest_response(reply, endpoint).json()
     return answer
+
+
+def _is_plain(credentials: MlflowHostCreds) -> bool:
+    """Whether a name or a token, or nothing, is all that there is to say; anything rarer is left to MLflow."""
+    is_rare = credentials.aws_sigv4 or credentials.auth or credentials.client_cert_path or credentials.client_secret
+    return not (is_rare or _has_header_plugins() or get_request_workspace() or "MLFLOW_ALLOW_HTTP_REDIRECTS" in os.environ)
+
+
+@cache
+def _has_header_plugins() -> bool:
+    """Whether somebody's plugin adds headers: tokens that may be other ones in an hour."""
+    return bool(entry_points(group="mlflow.request_header_provider"))
+
+
+def _send(
+    session: requests.Session,
+    credentials: MlflowHostCreds,
+    url: str,
+    contents: Mapping[str, Any],
+    timeout: tuple[float, float],
+) -> requests.Response:
+    """As `http_request`, which for each request looks for Databricks and for proxies: a third of its time."""
+    headers = {"Content-Type": "application/json", **_headers(os.getpid()), **_authorization(credentials)}
+    body = json.dumps(contents, separators=(",", ":"))
+    try:
+        request = session.prepare_request(requests.Request("POST", url, headers, data=body))
+        return session.send(request, timeout=timeout, **_way_to(url.partition(API)[0], credentials.verify))
+    except requests.RequestException as error:
+        raise MlflowException(f"API request to {url} failed with exception {error}") from error
+
+
+@cache
+def _headers(process_id: int) -> Mapping[str, str]:
+    """What MLflow says of a client, its plugins' words included: the same for all requests of a process."""
+    return dict(resolve_request_headers())  # type: ignore[no-untyped-call]
+
+
+@cache
+def _way_to(uri: str, verify: bool | str) -> Mapping[str, Any]:
+    """Proxies and certificates on the way to a server, as the environment has them."""
+    with requests.Session() as session:
+        return dict(session.merge_environment_settings(uri, {}, False, verify, None))
+
+
+def _authorization(credentials: MlflowHostCreds) -> Mapping[str, str]:
+    if credentials.username and credentials.password:
+        pair = f"{credentials.username}:{credentials.password}".encode()
+        return {"Authorization": f"Basic {b64encode(pair).decode()}"}
+    return {"Authorization": f"Bearer {credentials.token}"} if credentials.token else {}
 
 
 def _acknowledge_at_once(session: requests.Session) -> None:

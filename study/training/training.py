@@ -39,6 +39,7 @@ from study.training.state import (
     write_state,
 )
 from study.training.steps import Steps
+from study.training.subsets import draw_share
 from study.training.targets import Targets, make_targets
 from study.training.threads import is_small_step
 from study.trial import Measurement, TrialConfig
@@ -198,7 +199,8 @@ def start_training(
     inputs, cache_facts = open_inputs(
         images, data, examples, config, weights_digest=weights_digest, cache=cache, autocast=arithmetic.autocast
     )
-    strategy = make_strategy(config.imbalance, examples.train, examples.labels, data.num_classes, seed)
+    taught = draw_share(examples.train, examples.labels, data.rows[examples.photos[:, 0]], config.train_share, seed)
+    strategy = make_strategy(config.imbalance, taught, examples.labels, data.num_classes, seed)
     targets = make_targets(
         examples,
         data.classes,

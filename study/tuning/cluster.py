@@ -26,28 +26,15 @@ os.environ.update({key: os.environ.get(key, value) for key, value in RAY_ENVIRON
 import ray  # noqa: E402  the environment first
 from ray import tune  # noqa: E402
 
-from study.definition import Resources  # noqa: E402
 from study.errors import DefinitionError  # noqa: E402
 from study.tuning.ledger import Ledger, TrialProgress  # noqa: E402
+from study.tuning.nodes import living_nodes, prepare_nodes  # noqa: E402
+from study.tuning.placement import Placement, place  # noqa: E402
 from study.tuning.preparation import PreparedStudy  # noqa: E402
 from study.tuning.ray_adapters import MAX_RETRIES, LedgerScheduler, LedgerSearcher, StudyTrainable  # noqa: E402
 from study.tuning.worker import TrialTask  # noqa: E402
 
 LOCAL_OBJECT_STORE_BYTES = 256 * 2**20  # trials get their data by memory map, not through Ray's object store
-
-
-@dataclass(frozen=True)
-class Placement:
-    """How trials fit the cluster.
-
-    Attributes:
-        cpus, gpus: of one trial; gpus is 0 where the cluster has none.
-        num_concurrent: trials that run at once.
-    """
-
-    cpus: int
-    gpus: float
-    num_concurrent: int
 
 
 @contextmanager
@@ -68,6 +55,11 @@ def connected(address: str | None, is_verbose: bool) -> Iterator[None]:
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
+        if "Version mismatch" in reason:
+            raise DefinitionError(
+                f"the driver must have the cluster's versions of Ray and Python, but: {' '.join(str(error).split())}. "
+                f"Run the command in the environment that the cluster was started in."
+            ) from None
         raise DefinitionError(
             f"RAY_ADDRESS must be a running Ray cluster, but {address} is not: {reason}. Start it, unset RAY_ADDRESS, or "
             f"set RAY_AUTH_MODE=token where the cluster asks for a token (`ray get-auth-token`)."
@@ -79,33 +71,18 @@ def connected(address: str | None, is_verbose: bool) -> Iterator[None]:
         ray.shutdown()
 
 
-def place(resources: Resources) -> Placement:
-    """How trials of these resources fit the connected cluster.
-
-    Raises:
-        DefinitionError: if not even one fits.
-    """
-    available = ray.cluster_resources()
-    cpus, gpus = available.get("CPU", 0.0), available.get("GPU", 0.0)
-    gpus_per_trial = resources.gpus if gpus else 0.0
-    if resources.cpus > cpus or gpus_per_trial > gpus:
-        raise DefinitionError(
-            f"a trial must fit the cluster, but [resources] asks for cpus = {resources.cpus}, gpus = {resources.gpus} and the "
-            f"cluster has {cpus:g} CPUs and {gpus:g} GPUs. Ask for less, or add nodes."
-        )
-    num_fitting = int(cpus // resources.cpus)
-    if gpus_per_trial:
-        num_fitting = min(num_fitting, int(gpus / gpus_per_trial))
-    return Placement(resources.cpus, gpus_per_trial, min(num_fitting, resources.max_concurrent or num_fitting))
-
-
 @dataclass(frozen=True)
 class RayExecutor:
-    """Runs a ledger's trials on the connected cluster."""
+    """Runs a ledger's trials on the connected cluster.
+
+    Attributes:
+        trainable: what runs a trial in its process.
+    """
 
     prepared: PreparedStudy
     placement: Placement
     is_verbose: bool
+    trainable: type[tune.Trainable] = StudyTrainable
 
     @property
     def num_concurrent(self) -> int:
@@ -130,13 +107,18 @@ class RayExecutor:
         scheduler = LedgerScheduler(ledger, stop=_stop_tune)
         with _interruptible(ledger):
             tune.run(
-                StudyTrainable,
+                self.trainable,
                 name="ray",
                 storage_path=str(self.prepared.settings.study_folder(self.prepared.definition.name)),
                 search_alg=LedgerSearcher(ledger, self._task_of),
                 scheduler=scheduler,
                 num_samples=sys.maxsize,  # the ledger says when it is enough
                 max_concurrent_trials=self.placement.num_concurrent,
+                # No preference for a node that holds a trial's activations. Tune could be given one (a PlacementGroupFactory of
+                # each trial's own passes `_soft_target_node_id` or `bundle_label_selector` on), but it reuses an actor only
+                # for trials of an equal factory (`_ObjectCache`, Ray 2.60): each preference would start a process, which takes
+                # seconds, and must be uttered before it is known which node is free. Every node computes a prefix once at
+                # most, and none of them twice where STUDY_CACHE is shared.
                 resources_per_trial={"cpu": self.placement.cpus, "gpu": self.placement.gpus},
                 reuse_actors=True,
                 max_failures=MAX_RETRIES,
@@ -157,10 +139,16 @@ def ray_executor(prepared: PreparedStudy, is_verbose: bool) -> Iterator[RayExecu
     """The executor on the cluster at the settings' address, or on one of this machine that ends with it.
 
     Raises:
-        DefinitionError: if there is no cluster, or a trial does not fit it.
+        StudyError: if there is no cluster, a trial fits none of its nodes, or a node cannot take part.
     """
-    with connected(prepared.settings.ray_address, is_verbose):
-        yield RayExecutor(prepared, place(prepared.definition.resources), is_verbose)
+    settings, definition = prepared.settings, prepared.definition
+    with connected(settings.ray_address, is_verbose):
+        nodes = living_nodes()
+        placement = place(definition.resources, [node.resources for node in nodes])
+        if settings.ray_address is not None:
+            usable = [node for node in nodes if placement.fits(node.resources)]
+            prepare_nodes(usable, settings.study_folder(definition.name), prepared.files)
+        yield RayExecutor(prepared, placement, is_verbose)
 
 
 def _trial_name(trial: tune.experiment.Trial) -> str:

@@ -1,21 +1,25 @@
 """After the search: the best recipes again with fresh seeds, on every fold; only then is the test split read.
 
 The repetitions are trials of a study of their own, NAME.confirm, with its own parent run: recorded, retried and resumed as any
-other. All recipes get the same seeds and folds, so that they can be compared in pairs.
+other. All recipes get the same seeds and folds, so that they can be compared in pairs; one that is shown to be worse than the
+best is not repeated further (study/search/race.py), and comes after those that went the whole way.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from study.definition import ConfirmDefinition, StudyDefinition
+from study.errors import StudyError
 from study.search.advisor import Advisor, Outcome, derive_seed, study_names
-from study.search.outcomes import is_candidate
+from study.search.first_points import first_points
+from study.search.outcomes import Proposal, is_candidate
+from study.search.race import REPETITION_KEYS, plan_of, recipe_of
 from study.search.storages import Storage
 from study.search_definition import PrunerDefinition, SamplerDefinition, SearchDefinition
 from study.space import Choices, SearchSpace
 from study.tracking.provenance import provenance_tags
-from study.tracking.records import TrialRecord
+from study.tracking.records import KEY_TAG, TrialRecord
 from study.tracking.tracker import Tracker
 from study.trial import TrialState
 from study.tuning.kept_weights import KeptWeights
@@ -26,8 +30,10 @@ from study.tuning.repetitions import Confirmed, interval_of
 
 SUFFIX = ".confirm"
 CONFIRMS_TAG = "study.confirms"  # name of the study whose recipes are repeated; on a run, the number of the repeated trial
+CONFIRMS_RUN_TAG = "study.confirms_run"  # run id of that trial
 FIRST_FRESH_SEED = 1_000_000  # derived as if of this trial on: no search has so many
-REPETITION_KEYS = ("seed", "fold")
+# At 0.05, no fewer than five rounds in which a recipe is the worse one end its race: five seeds on one fold are all trained.
+RACE = PrunerDefinition.model_validate({"name": "wilcoxon", "p_threshold": 0.05})
 
 
 def recipes_to_confirm(outcomes: Sequence[Outcome], definition: StudyDefinition, top: int) -> list[Outcome]:
@@ -36,7 +42,7 @@ def recipes_to_confirm(outcomes: Sequence[Outcome], definition: StudyDefinition,
     candidates = sorted(filter(is_candidate, outcomes), key=lambda outcome: (sign * (outcome.value or 0.0), outcome.number))
     chosen: dict[str, Outcome] = {}
     for outcome in candidates:
-        chosen.setdefault(repr(_recipe(outcome.searched)), outcome)
+        chosen.setdefault(repr(recipe_of(outcome.searched)), outcome)
     return list(chosen.values())[:top]
 
 
@@ -47,13 +53,11 @@ def confirming_definition(definition: StudyDefinition, chosen: Sequence[Outcome]
     num_folds = definition.data.split.folds * definition.data.split.repeats
     folds = tuple(range(num_folds)) if num_folds > 1 else (definition.trial.fold,)
     points = tuple(
-        {**_recipe(outcome.searched), "seed": seed, "fold": fold} for seed in seeds for fold in folds for outcome in chosen
+        {**recipe_of(outcome.searched), "seed": seed, "fold": fold} for seed in seeds for fold in folds for outcome in chosen
     )
     parameters = {key: parameter for key, parameter in definition.space.items() if key not in REPETITION_KEYS}
     parameters |= {"seed": Choices(choices=seeds), "fold": Choices(choices=folds)}
-    search = SearchDefinition(
-        sampler=SamplerDefinition(name="random"), pruner=PrunerDefinition(name="none"), trials=len(points), enqueue=points
-    )
+    search = SearchDefinition(sampler=SamplerDefinition(name="random"), pruner=RACE, trials=len(points), enqueue=points)
     return definition.model_copy(
         update={
             "name": definition.name + SUFFIX,
@@ -74,11 +78,13 @@ def confirm(
     tracker: Tracker,
     storage: Storage,
     listener: StudyListener,
+    parent_run_id: str,
 ) -> list[Confirmed] | None:
     """Runs what is left of the repetitions; the recipes, best mean on validation first. None if it was interrupted.
 
     Args:
         outcomes: of the search.
+        parent_run_id: the search's run.
     Raises:
         StudyError: if a store could not be written.
     """
@@ -88,7 +94,8 @@ def confirm(
     if not chosen:
         return []
     repeated = replace(prepared, definition=confirming_definition(definition, chosen), reads_test=True)
-    run_id, advisor = _open(repeated, definition.name, tracker, storage)
+    is_resumed = repeated.definition.name in study_names(storage)
+    run_id, advisor = _open(repeated, parent_run_id, tracker, storage)
     folder = prepared.settings.study_folder(repeated.definition.name)
     kept = KeptWeights(folder, definition.objective, NUM_KEPT_WEIGHTS, advisor.outcomes())
     ledger = Ledger(
@@ -97,18 +104,34 @@ def confirm(
         run_id,
         definition.objective,
         [listener, kept],
-        is_resumed=bool(advisor.outcomes()),
+        is_resumed=is_resumed,
         gpus=executor.gpus,
+        tags_of=lambda proposal: link_tags(proposal, chosen),
     )
     listener.study_began(repeated, advisor.outcomes(), executor.num_concurrent)
-    executor.for_study(repeated).run(ledger)
-    ledger.interrupt_open()
+    try:
+        executor.for_study(repeated).run(ledger)
+        ledger.interrupt_open()
+    except BaseException:
+        with suppress(StudyError):  # the first error is the news; a store that is away cannot be told
+            ledger.interrupt_open()
+            tracker.end_study(run_id, TrialState.INTERRUPTED, {}, {})
+        raise
     if not advisor.is_over:
         tracker.end_study(run_id, TrialState.INTERRUPTED, {}, {})
         return None
-    confirmed = _summarized(chosen, advisor.outcomes(), tracker.trials(run_id), definition)
+    confirmed = summarized(chosen, advisor.outcomes(), tracker.trials(run_id), repeated.definition)
     tracker.end_study(run_id, TrialState.COMPLETE, summary_of(confirmed, definition), {})
     return confirmed
+
+
+def link_tags(proposal: Proposal, chosen: Sequence[Outcome]) -> dict[str, str]:
+    """Tags of a repetition's run: the trial that it repeats, and that trial's run."""
+    recipe = recipe_of(proposal.searched)
+    repeated = next((outcome for outcome in chosen if recipe_of(outcome.searched) == recipe), None)
+    if repeated is None:
+        return {}
+    return {CONFIRMS_TAG: str(repeated.number)} | ({CONFIRMS_RUN_TAG: repeated.run_id} if repeated.run_id else {})
 
 
 def summary_of(confirmed: Sequence[Confirmed], definition: StudyDefinition) -> dict[str, float]:
@@ -125,37 +148,50 @@ def summary_of(confirmed: Sequence[Confirmed], definition: StudyDefinition) -> d
     }
 
 
-def _open(repeated: PreparedStudy, name: str, tracker: Tracker, storage: Storage) -> tuple[str, Advisor]:
-    """The repetitions' study in both stores: new, or as an earlier driver left it."""
+def _open(repeated: PreparedStudy, parent_run_id: str, tracker: Tracker, storage: Storage) -> tuple[str, Advisor]:
+    """The repetitions' study in both stores: new, or as an earlier driver left it.
+
+    Its run is asked for with a key: one that a driver began who died before Optuna knew of the study is found again.
+    """
+    name = repeated.definition.name.removesuffix(SUFFIX)
     definition = repeated.definition
     if definition.name in study_names(storage):
         advisor = Advisor.resume(definition, storage)
         tracker.reopen(advisor.notes["run_id"])
         return advisor.notes["run_id"], advisor
-    tags = provenance_tags(definition, repeated.data.digest) | {CONFIRMS_TAG: name}
+    tags = provenance_tags(definition, repeated.data.digest) | {CONFIRMS_TAG: name, KEY_TAG: parent_run_id + SUFFIX}
     run_id = tracker.begin_study(definition.name, definition.experiment_name, tags, definition.text, definition.question)
     return run_id, Advisor.create(definition, storage, {"run_id": run_id, "confirms": name})
 
 
-def _summarized(
+def summarized(
     chosen: Sequence[Outcome], repetitions: Sequence[Outcome], records: Sequence[TrialRecord], definition: StudyDefinition
 ) -> list[Confirmed]:
+    """The recipes, best mean on validation first.
+
+    Args:
+        definition: of the repetitions.
+    """
     metric = definition.objective.metric
+    race = plan_of(definition, first_points(definition))
+    for repetition in repetitions:
+        race.add(repetition)
     test_of = {record.number: record.metrics.get(f"test_{metric}") for record in records}
     confirmed = []
     for outcome in chosen:
-        recipe = _recipe(outcome.searched)
-        own = [one for one in repetitions if _recipe(one.searched) == recipe and one.state is TrialState.COMPLETE]
-        val = [one.value for one in own if one.value is not None]
-        test = [value for one in own if (value := test_of.get(one.number)) is not None]
-        if len(val) > 1 and len(test) > 1:
-            confirmed.append(Confirmed(outcome.number, recipe, interval_of(val), interval_of(test)))
-    return sorted(confirmed, key=lambda one: -one.val.mean if definition.objective.is_maximized else one.val.mean)
+        recipe = recipe_of(outcome.searched)
+        own = [one for one in repetitions if recipe_of(one.searched) == recipe and one.state is TrialState.COMPLETE]
+        places = {one.number: (one.config.fold, one.config.seed or 0) for one in own}
+        num_folds = definition.data.split.folds
+        val = interval_of({places[one.number]: one.value for one in own if one.value is not None}, num_folds)
+        told = {places[one.number]: value for one in own if (value := test_of.get(one.number)) is not None}
+        test = interval_of(told, num_folds)
+        if val is not None and test is not None:
+            confirmed.append(Confirmed(outcome.number, recipe, val, test))
+    sign = -1 if definition.objective.is_maximized else 1
+    # A beaten recipe's mean is of fewer rounds, which may have been the easier ones.
+    return sorted(confirmed, key=lambda one: (race.is_beaten(one.searched), sign * one.val.mean))
 
 
 def _fresh_seeds(definition: StudyDefinition, confirm: ConfirmDefinition) -> tuple[int, ...]:
     return tuple(derive_seed(definition.search.seed, FIRST_FRESH_SEED + index) for index in range(confirm.seeds))
-
-
-def _recipe(searched: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in searched.items() if key not in REPETITION_KEYS}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from study.definition import Objective
 from study.search.advisor import Outcome
+from study.search.outcomes import is_candidate
 from study.trial import TrialState
 from study.tuning.ledger import TrialProgress
 from study.tuning.trial_files import weights_file
@@ -24,7 +25,7 @@ class KeptWeights:
         self._kept = [
             (outcome.value, outcome.number)
             for outcome in earlier
-            if outcome.state is TrialState.COMPLETE and outcome.value is not None
+            if is_candidate(outcome) and outcome.value is not None and weights_file(output_folder, outcome.number).exists()
         ]
 
     def trial_began(self, trial: TrialProgress) -> None:
@@ -37,8 +38,18 @@ class KeptWeights:
         """Ranks a completed trial among the others, and lets the worst go."""
         if trial.state is not TrialState.COMPLETE or trial.best is None:
             return
+        if not self._keeps_limits(trial):  # it can never be the answer
+            weights_file(self._output_folder, trial.number).unlink(missing_ok=True)
+            return
         self._kept.append((trial.best.metrics[self._objective.key], trial.number))
         self._kept.sort(key=lambda entry: (-entry[0] if self._objective.is_maximized else entry[0], entry[1]))
         while len(self._kept) > self._num_kept:
             _, number = self._kept.pop()
             weights_file(self._output_folder, number).unlink(missing_ok=True)
+
+    def _keeps_limits(self, trial: TrialProgress) -> bool:
+        """Whether every quantity that the trial told of is within its limit."""
+        told = trial.facts
+        return all(
+            limit.violation(float(told[limit.quantity])) <= 0 for limit in self._objective.limits if limit.quantity in told
+        )

@@ -10,6 +10,8 @@ from typing import Protocol
 from study.definition import StudyDefinition
 from study.errors import StudyError
 from study.search.advisor import Advisor, Outcome
+from study.tracking.patience import Patience
+from study.tracking.records import STOP_TAG
 from study.tracking.tracker import Tracker
 from study.trial import TrialState
 from study.tuning.kept_weights import KeptWeights
@@ -18,8 +20,8 @@ from study.tuning.preparation import PreparedStudy
 from study.tuning.repetitions import Confirmed
 from study.tuning.winner import Winner, register_winner
 
+REGISTRY_PATIENCE_S = 600.0  # as long as trials wait for MLflow
 NUM_KEPT_WEIGHTS = 3  # trials; the winner, and two to compare it with
-STOP_TAG = "study.stop_reason"
 
 
 class StudyListener(Listener, Protocol):
@@ -98,7 +100,7 @@ class Launch:
         definition = self.prepared.definition
         earlier = self.advisor.outcomes()
         output_folder = self.prepared.settings.study_folder(definition.name)
-        kept_weights = KeptWeights(output_folder, definition.objective, NUM_KEPT_WEIGHTS, earlier)
+        kept_weights = KeptWeights(output_folder, definition.objective, _num_kept(definition), earlier)
         ledger = Ledger(
             self.advisor,
             self.tracker,
@@ -116,8 +118,10 @@ class Launch:
             is_interrupted = not self.advisor.is_over
             winner = None if is_interrupted else self._register_winner(outcomes)
         except BaseException:
-            with suppress(StudyError):  # the first error is the news; a store that is away cannot be told
+            # The first error is the news; a store that is away cannot be told, but the other one can.
+            with suppress(StudyError):
                 ledger.interrupt_open()
+            with suppress(StudyError):
                 self.tracker.end_study(self.run_id, TrialState.INTERRUPTED, {}, {})
             raise
         state = TrialState.INTERRUPTED if is_interrupted else TrialState.COMPLETE if winner else TrialState.FAIL
@@ -137,7 +141,13 @@ class Launch:
 
     def _register_winner(self, outcomes: Sequence[Outcome]) -> Winner | None:
         self.listener.study_ending()
-        return register_winner(self.prepared, outcomes, self.tracker, self.run_id)
+        patience = Patience(REGISTRY_PATIENCE_S, self.listener.notice)
+        return register_winner(self.prepared, outcomes, self.tracker, self.run_id, patience)
+
+
+def _num_kept(definition: StudyDefinition) -> int:
+    """Trials whose weights stay: whichever is confirmed as the best must be there to be promoted."""
+    return max(NUM_KEPT_WEIGHTS, definition.confirm.top if definition.confirm else 0)
 
 
 def _why_hopeless(cause: str | None) -> str | None:

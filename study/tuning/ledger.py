@@ -5,7 +5,7 @@ Whoever runs the trials (Ray or the present process) calls `begin`, `record` and
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -82,12 +82,15 @@ class Ledger:
         *,
         is_resumed: bool = False,
         gpus: float = 0.0,
+        tags_of: Callable[[Proposal], Mapping[str, str]] = lambda proposal: {},
     ) -> None:
         """Args:
         is_resumed: another driver ran the study before: it may have made a run and told nobody.
         gpus: of each trial; what it took is counted in their hours, without a GPU in its own.
+        tags_of: what a new trial's run is tagged with, beside the ledger's own.
         """
         self._is_resumed = is_resumed
+        self._tags_of = tags_of
         self._devices = gpus or 1.0
         self._advisor = advisor
         self._tracker = tracker
@@ -95,7 +98,7 @@ class Ledger:
         self._objective = objective
         self._listeners = listeners
         self._open: dict[int, TrialProgress] = {}
-        self.ended: list[TrialProgress] = []
+        self._failures = _FirstFailures()
         self.is_interrupted = False
         self.hopeless: str | None = None  # why all of the first trials failed, where they failed alike
 
@@ -153,7 +156,7 @@ class Ledger:
         for measurement in new:
             if trial.best is None or self._objective.is_better(measurement.metrics[key], trial.best.metrics[key]):
                 trial.best = measurement
-        self._advisor.report_all(number, {one.epoch: one.metrics[key] for one in new})
+        self._advisor.report_all(number, {one.epoch: one.metrics[key] for one in new}, is_last=new[-1].is_last)
         for listener in self._listeners:
             listener.trial_measured(trial)
         if not new[-1].is_last and self._advisor.can_prune_at(new[-1].epoch) and self._advisor.should_prune(number):
@@ -195,8 +198,8 @@ class Ledger:
         self._close(trial)
 
     def _close(self, trial: TrialProgress) -> None:
-        self.ended.append(trial)
-        self.hopeless = _common_cause(self.ended)
+        self._failures.add(trial)
+        self.hopeless = self._failures.common_cause
         for listener in self._listeners:
             listener.trial_ended(trial)
 
@@ -206,7 +209,9 @@ class Ledger:
             self._tracker.reopen(proposal.run_id)
             history = self._tracker.history(proposal.run_id, "val_loss")
             return proposal.run_id, history[-1][0] if history else 0
-        run_id = self._tracker.begin_trial(self._parent_run_id, proposal.number, proposal.config, tags, self._is_resumed)
+        run_id = self._tracker.begin_trial(
+            self._parent_run_id, proposal.number, proposal.config, {**tags, **self._tags_of(proposal)}, self._is_resumed
+        )
         self._advisor.attach_run(proposal.number, run_id)
         return run_id, 0
 
@@ -233,14 +238,27 @@ def _costs(trial: TrialProgress) -> dict[str, float]:
     return {name: float(trial.facts[name]) for name in QUANTITIES if name in trial.facts}
 
 
-def _common_cause(ended: Sequence[TrialProgress]) -> str | None:
-    """Why the first trials failed, where nothing but the same failure has come of any."""
-    if len(ended) < HOPELESS_FAILURES or any(trial.failure is None for trial in ended):
-        return None
-    # Numbers differ from trial to trial: learning rates, steps, bytes that were asked for.
-    causes = {re.sub(r"[-+.\d]+(e[-+]?\d+)?", "#", trial.failure.reason) for trial in ended if trial.failure}
-    last = ended[-1].failure
-    return last.reason if len(causes) == 1 and last else None
+class _FirstFailures:
+    """Why the first trials failed, as long as nothing but failures has come of any; the trials themselves are let go."""
+
+    def __init__(self) -> None:
+        self._reasons: list[str] = []
+        self._has_hope = False
+
+    def add(self, trial: TrialProgress) -> None:
+        """A trial ended."""
+        self._has_hope |= trial.failure is None
+        if trial.failure is not None and not self._has_hope:
+            self._reasons.append(trial.failure.reason)
+
+    @property
+    def common_cause(self) -> str | None:
+        """The last reason, where there are enough and they are all alike."""
+        if self._has_hope or len(self._reasons) < HOPELESS_FAILURES:
+            return None
+        # Numbers differ from trial to trial: learning rates, steps, bytes that were asked for.
+        causes = {re.sub(r"[-+.\d]+(e[-+]?\d+)?", "#", reason) for reason in self._reasons}
+        return self._reasons[-1] if len(causes) == 1 else None
 
 
 def _end_tags(trial: TrialProgress) -> dict[str, str]:

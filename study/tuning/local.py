@@ -41,9 +41,11 @@ class InProcessExecutor:
 
 def _run_one(ledger: Ledger, number: int, session: TrialSession) -> None:
     is_over = False
-    while not is_over:
-        report = session.step()
-        is_pruned = ledger.record(number, report.measurements, report.is_in_mlflow)
-        is_over = report.is_last or is_pruned
-    session.close()
+    try:
+        while not is_over:
+            report = session.step()
+            is_pruned = ledger.record(number, report.measurements, report.is_in_mlflow)
+            is_over = report.is_last or is_pruned
+    finally:
+        session.close()
     ledger.finish(number, report.failure, report.facts)

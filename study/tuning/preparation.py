@@ -1,10 +1,13 @@
 """Everything that can be wrong is found here, before the first trial: names, photos, weights, options."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from study.data.dataset import prepare_data
 from study.data.sources import open_source
+from study.data.stored_data import ARRAYS_FILE, DATA_FILE, read_file
 from study.data.study_data import StudyData
 from study.definition import StudyDefinition
 from study.errors import DefinitionError
@@ -19,6 +22,18 @@ from study.tuning.ledger import TrialProgress
 from study.tuning.worker import TrialTask
 
 Recipe = tuple[str, str]  # backbone and what `weights` says
+
+
+@dataclass(frozen=True)
+class TrialFile:
+    """A file that trials read on their node.
+
+    Attributes:
+        digest: the first digits of its SHA-256, where another file may lie at its path; "" where the path has a digest.
+    """
+
+    path: Path
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,15 @@ class PreparedStudy:
     def weights_of(self, config: TrialConfig) -> ResolvedWeights:
         """The weights that a trial of this recipe starts from."""
         return self.weights[config.backbone, config.weights]
+
+    @property
+    def files(self) -> list[TrialFile]:
+        """What trials read on their node: the packed photos, and the weights that they start from."""
+        folder = self.data.folder
+        photos = Path(os.path.normpath(folder / read_file(folder).images))  # not resolved: a node may not have our links
+        weights = {TrialFile(one.path, one.digest) for one in self.weights.values() if one.path is not None}
+        data = [TrialFile(folder / name) for name in (ARRAYS_FILE, DATA_FILE)]  # what says that the data are whole comes last
+        return [TrialFile(photos), *sorted(weights, key=lambda file: file.path), *data]
 
     def task_of(self, trial: TrialProgress, num_threads: int, *, uses_gpu: bool) -> TrialTask:
         """What a worker needs to run the trial."""

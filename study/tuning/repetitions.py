@@ -1,13 +1,10 @@
 """What repeating a recipe with other seeds and folds shows: a mean, and how far to trust it."""
 
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.stats import t as student_t
-
-CONFIDENCE = 0.95
+from study.intervals import Place, held_out_ratio, mean_interval
 
 
 @dataclass(frozen=True)
@@ -15,8 +12,7 @@ class Interval:
     """A mean over repetitions.
 
     Attributes:
-        low, high: 95 % confidence interval of the mean, by Student's t with n - 1 degrees of freedom; repetitions share their
-            test photos, so it tells how far seeds and folds move the figure, not how far other photos would.
+        low, high: 95 % confidence interval of the mean (study/intervals.py).
     """
 
     mean: float
@@ -41,8 +37,7 @@ class Confirmed:
     test: Interval
 
 
-def interval_of(values: Sequence[float]) -> Interval:
-    """Mean, standard deviation and interval of two values or more."""
-    mean, sd, n = statistics.fmean(values), statistics.stdev(values), len(values)
-    half = float(student_t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / n**0.5
-    return Interval(mean, sd, mean - half, mean + half, n)
+def interval_of(values: Mapping[Place, float], num_folds: int) -> Interval | None:
+    """Mean, standard deviation and interval; None for fewer than two values that differ in fold (or, without folds, seed)."""
+    found = mean_interval(values, held_out_ratio(num_folds))
+    return None if found is None else Interval(found.mean, found.sd, found.low, found.high, found.n)

@@ -26,6 +26,7 @@ from study.tuning.confirm import confirm, summary_of
 from study.tuning.data_card import write_data_card
 from study.tuning.launch import Executor, Launch, StudyListener, StudyOutcome
 from study.tuning.local import InProcessExecutor
+from study.tuning.placement import check_gpus
 from study.tuning.preparation import PreparedStudy, prepare
 from study.tuning.reconcile import Finding, reconcile
 
@@ -47,6 +48,7 @@ def check_study(definition: StudyDefinition, settings: Settings, listener: Study
     Raises:
         StudyError: in one line, the first thing that is wrong.
     """
+    check_gpus(definition.resources)
     tracker = MlflowTracker(settings.tracking_uri)
     if tracker.connection.is_server:
         tracker.check()  # a server that is not there is news before the photos are packed
@@ -90,7 +92,7 @@ def _confirmed(
     definition = outcome.prepared.definition
     if definition.confirm is None or outcome.is_interrupted or outcome.winner is None:
         return outcome
-    confirmed = confirm(outcome.prepared, outcome.outcomes, executor, tracker, storage, listener)
+    confirmed = confirm(outcome.prepared, outcome.outcomes, executor, tracker, storage, listener, run_id)
     if confirmed is None:
         return replace(outcome, is_interrupted=True)
     tracker.end_study(run_id, TrialState.COMPLETE, summary_of(confirmed, definition), {})

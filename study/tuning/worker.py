@@ -4,6 +4,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -17,8 +18,10 @@ from study.errors import TrackingError, TrialError
 from study.models.classifier import build_classifier
 from study.models.loaded_networks import LoadedNetworks
 from study.models.weights import ResolvedWeights
+from study.tracking.deliveries import Delivery
 from study.tracking.mlflow_tracker import MlflowTracker
 from study.tracking.patience import Patience
+from study.tracking.system_metrics import SystemMetrics, sampling_interval_s
 from study.training.activation_cache import ActivationCache
 from study.training.evaluation import evaluate_split
 from study.training.loop import fit
@@ -110,6 +113,7 @@ class TrialSession:
         self._undelivered: list[Measurement] = []
         self._delivered_s = time.monotonic()
         self._delivery_interval_s = DELIVERY_INTERVAL_S
+        self._while_running = ExitStack()
 
     def step(self) -> StepReport:
         """Trains and measures until the driver must hear of it: where it may stop the trial, at the end, every few seconds."""
@@ -126,6 +130,8 @@ class TrialSession:
             failure = Failure(reason=reason, traceback=traceback.format_exc())
         self._undelivered += measurements
         is_last = failure is not None or measurements[-1].is_last
+        if is_last:
+            self._while_running.close()
         return StepReport(
             measurements=tuple(measurements),
             failure=failure,
@@ -136,12 +142,14 @@ class TrialSession:
 
     def close(self) -> None:
         """Ends the training where it is; what it holds is freed."""
+        self._while_running.close()
         if self._measurements is not None:
             self._measurements.close()
 
     def _running(self) -> Generator[Measurement]:
         """The measurements; the model is built at the first step, so that what goes wrong there is the trial's failure."""
         if self._measurements is None:
+            self._while_running.enter_context(SystemMetrics(self._deliver_once, self._task.run_id, sampling_interval_s()))
             self._training = begin_training(self._task, self._data, self._warm)
             self._measurements = run_trial(self._training, Path(self._task.output_folder), self._task.number)
         return self._measurements
@@ -159,6 +167,9 @@ class TrialSession:
             self._training.model, data, "test", normalization=config.normalization, device=self._task.device
         )
         return {**measured.named("test")}
+
+    def _deliver_once(self, run_id: str, delivery: Delivery) -> None:
+        MlflowTracker(self._task.tracking_uri, Patience(0.0)).deliver(run_id, delivery)
 
     def _deliver(self) -> bool:
         """Appends what is due to the MLflow run. If MLflow is away, the driver delivers at the trial's end."""

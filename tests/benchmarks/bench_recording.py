@@ -209,7 +209,14 @@ def survive(uri: str) -> None:
 
 @contextmanager
 def mlflow_server(options: Sequence[str], backend: str) -> Iterator[str]:
-    """A real `mlflow server` of its own."""
+    """The address of a real `mlflow server` of its own."""
+    with running_server(options, backend) as (uri, _):
+        yield uri
+
+
+@contextmanager
+def running_server(options: Sequence[str], backend: str = "") -> Iterator[tuple[str, int]]:
+    """A real `mlflow server` of its own: its address, and the id of its first process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -225,7 +232,7 @@ def mlflow_server(options: Sequence[str], backend: str) -> Iterator[str]:
         server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment)
         try:
             wait_until_healthy(f"http://127.0.0.1:{port}", server, Path(folder) / "log.txt")
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://127.0.0.1:{port}", server.pid
         finally:
             server.terminate()
             server.wait(30)

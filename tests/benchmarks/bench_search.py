@@ -3,15 +3,14 @@
     python -m tests.benchmarks.bench_search quality     # samplers and pruners against random search
     python -m tests.benchmarks.bench_search memory      # does recalling a part of the study find less?
 
-On six made-up tasks of twelve keys; `--table FILE` takes recorded curves instead (tests/benchmarks/record_curves.py).
+On six made-up tasks of twelve keys; `--table FILE` takes recorded curves instead, smoothed (tests/benchmarks/record_curves.py).
 """
 
 import argparse
-import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -22,9 +21,11 @@ from study.search.simulator.curves import Curves, CurveTable
 from study.search.simulator.simulation import SimulatedStudy, Workers, simulate
 from tests.benchmarks.machine import describe_machine
 from tests.benchmarks.record_curves import head_definition
+from tests.benchmarks.smooth_curves import SmoothedCurves
 from tests.synthetic_curves import SyntheticCurves
 
 EPOCHS = 12
+ENDLESS = "[search]\ntrials = 1000000\n"
 SPACE = """
 [space]
 backbone = { choices = ["alexnet", "vgg16", "resnet18"] }
@@ -43,34 +44,58 @@ batch_size = { low = 16, high = 128, step = 16 }
 
 
 MakeDefinition = Callable[[str], StudyDefinition]
+Statistic = Callable[..., Any]
 START_S = 1.0  # of a trial, where an epoch takes 1 s: a warm actor's share
 NUM_STUDIES = 30
 NUM_BOOTSTRAPS = 2000
 RANDOM_TRIALS = (50, 100, 200, 400, 800)  # budgets of random search that the others are compared with, in full trials
 MAX_TRIALS = 100  # budget of the others
+JOINT = 'sampler = { name = "tpe", multivariate = true }\n'  # Optuna's own default; ours is by key
+
+
+def halving(factor: int, first: int) -> str:
+    """Successive halving that keeps one of `factor` trials from epoch `first` on."""
+    return f'pruner = {{ name = "successive_halving", reduction_factor = {factor}, min_resource = {first} }}'
+
+
+def percentile(kept: float, first: int) -> str:
+    """Stops a trial that is not among the best `kept` percent, from epoch `first` on."""
+    return f'pruner = {{ name = "percentile", percentile = {kept}, n_warmup_steps = {first} }}'
+
+
 CONTENDERS = {
     "random, no pruner": 'sampler = "random"\npruner = "none"',
-    "random, median": 'sampler = "random"\npruner = "median"',
+    "random, median from 1": f'sampler = "random"\n{percentile(50.0, 0)}',
     "random, hyperband": 'sampler = "random"\npruner = "hyperband"',
-    "TPE, no pruner": 'sampler = "tpe"\npruner = "none"',
-    "TPE, median": 'sampler = "tpe"\npruner = "median"',
-    "TPE, median from epoch 2": 'sampler = "tpe"\npruner = { name = "median", n_warmup_steps = 2 }',
-    "TPE, hyperband": 'sampler = "tpe"\npruner = "hyperband"',
-    "TPE, hyperband from epoch 2": 'sampler = "tpe"\npruner = { name = "hyperband", min_resource = 2 }',
-    "TPE, halving": 'sampler = "tpe"\npruner = "successive_halving"',
-    "TPE, halving by 2": 'sampler = "tpe"\npruner = { name = "successive_halving", reduction_factor = 2 }',
-    "TPE, halving from epoch 2": 'sampler = "tpe"\npruner = { name = "successive_halving", min_resource = 2 }',
-    "TPE, worst quarter": 'sampler = "tpe"\npruner = { name = "percentile", percentile = 75.0, n_warmup_steps = 2 }',
-    "TPE, worst three quarters": 'sampler = "tpe"\npruner = { name = "percentile", percentile = 25.0, n_warmup_steps = 2 }',
-    "TPE by key, median": 'sampler = { name = "tpe", multivariate = false }\npruner = "median"',
-    "TPE by key, hyperband": 'sampler = { name = "tpe", multivariate = false }\npruner = "hyperband"',
-    "TPE by group, median": 'sampler = { name = "tpe", group = true }\npruner = "median"',
-    "TPE from 5, median": 'sampler = { name = "tpe", n_startup_trials = 5 }\npruner = "median"',
-    "TPE from 20, median": 'sampler = { name = "tpe", n_startup_trials = 20 }\npruner = "median"',
-    "TPE of 100, median": 'sampler = { name = "tpe", n_ei_candidates = 100 }\npruner = "median"',
-    "CMA-ES, median": 'sampler = "cmaes"\npruner = "median"',
-    "QMC, median": 'sampler = "qmc"\npruner = "median"',
-    "NSGA-II, median": 'sampler = "nsgaii"\npruner = "median"',
+    "by default": "",
+    "by key, no pruner": 'pruner = "none"',
+    "by key, median from 1": percentile(50.0, 0),
+    "by key, median from 4": percentile(50.0, 4),
+    "by key, 3 of 4 from 6": percentile(75.0, 6),
+    "by key, hyperband": 'pruner = "hyperband"',
+    "by key, hyperband from 4": 'pruner = { name = "hyperband", min_resource = 4 }',
+    "by key, halving by 2": halving(2, 1),
+    "by key, halving by 2 from 4": halving(2, 4),
+    "by key from 5": 'sampler = { name = "tpe", n_startup_trials = 5 }',
+    "by key from 20": 'sampler = { name = "tpe", n_startup_trials = 20 }',
+    "by key of 8": 'sampler = { name = "tpe", n_ei_candidates = 8 }',
+    "by key of 100": 'sampler = { name = "tpe", n_ei_candidates = 100 }',
+    "joint, no pruner": f'{JOINT}pruner = "none"',
+    "joint, median from 1": JOINT + percentile(50.0, 0),
+    "joint, median from 2": JOINT + percentile(50.0, 2),
+    "joint, median from 6": JOINT + percentile(50.0, 6),
+    "joint, 3 of 4 from 2": JOINT + percentile(75.0, 2),
+    "joint, 3 of 4 from 6": JOINT + percentile(75.0, 6),
+    "joint, 1 of 4 from 2": JOINT + percentile(25.0, 2),
+    "joint, hyperband": f'{JOINT}pruner = "hyperband"',
+    "joint, hyperband from 2": f'{JOINT}pruner = {{ name = "hyperband", min_resource = 2 }}',
+    "joint, hyperband from 4": f'{JOINT}pruner = {{ name = "hyperband", min_resource = 4 }}',
+    "joint, halving": JOINT + halving(4, 1),
+    "joint, halving by 2": JOINT + halving(2, 1),
+    "by group, median from 1": 'sampler = { name = "tpe", group = true }\n' + percentile(50.0, 0),
+    "CMA-ES, no pruner": 'sampler = "cmaes"\npruner = "none"',
+    "CMA-ES, median from 1": 'sampler = "cmaes"\n' + percentile(50.0, 0),
+    "QMC, median from 1": 'sampler = "qmc"\n' + percentile(50.0, 0),
 }
 
 
@@ -90,7 +115,7 @@ class Landscape:
 
     def studies(self, search: str, num_full_trials: float, num_workers: int = 4) -> list[SimulatedStudy]:
         """Studies of different seeds, the landscape's curves in turn."""
-        definition = self.make_definition(f"[search]\ntrials = 1000000\n{search}\n")
+        definition = self.make_definition(f"{ENDLESS}{search}\n")
         budget_s = self.work_of(num_full_trials)
         return [
             simulate(definition, self.curves[seed % len(self.curves)], Workers(num_workers, START_S), seed, budget_s)
@@ -105,10 +130,9 @@ class Landscape:
         """Of each study, once so much work was done."""
         return np.array([study.regret_after(self.work_of(num_full_trials)) for study in studies])
 
-    def speedup(self, studies: Sequence[SimulatedStudy], target: float, num_random: int) -> float:
-        """Random search's budget over the smallest at which the median regret is the target or less; 0 if it never is."""
-        reached = (num for num in range(1, MAX_TRIALS + 1) if np.median(self.regrets(studies, num)) <= target)
-        return num_random / next(reached, math.inf)
+    def paths(self, studies: Sequence[SimulatedStudy]) -> np.ndarray:
+        """Regrets after the work of 1, 2, ... MAX_TRIALS full trials, float [MAX_TRIALS, num_studies]."""
+        return np.array([self.regrets(studies, num) for num in range(1, MAX_TRIALS + 1)])
 
 
 def made_up() -> Landscape:
@@ -118,10 +142,12 @@ def made_up() -> Landscape:
 
 
 def recorded(file: Path) -> Landscape:
-    """Recorded curves; an epoch of each recipe counts the same, as the machine that recorded them was shared."""
-    table = CurveTable.load(file, head_definition().space)
-    table.epoch_s = np.ones(len(table.recipes))
-    return Landscape(lambda search: head_definition(search=search), [table], table.curves.shape[2])
+    """Recorded curves, smoothed; an epoch of each recipe counts the same, as the machine that recorded them was shared."""
+    space = head_definition().space
+    table = CurveTable.load(file, space)
+    curves = SmoothedCurves(table, space)
+    print(f"{len(table.recipes)} recipes of {file.name}, smoothed; R² on recipes left out {curves.explained():.2f}")
+    return Landscape(lambda search: head_definition(search=search), [curves], table.curves.shape[2])
 
 
 def median(values: np.ndarray) -> float:
@@ -141,21 +167,44 @@ def interval(values: np.ndarray, statistic: Callable[[np.ndarray], float]) -> tu
     return float(np.percentile(draws, 2.5)), float(np.percentile(draws, 97.5))
 
 
+def times_sooner(paths: np.ndarray, target: float, num_random: int, statistic: Statistic) -> float:
+    """Random search's budget over the smallest after which the statistic is the target or less; 0 if it never is."""
+    reached = np.flatnonzero(statistic(paths, axis=1) <= target)
+    return num_random / (reached[0] + 1) if len(reached) else 0.0
+
+
+def sooner(paths: np.ndarray, reference: np.ndarray, num_random: int) -> str:
+    """By the median, with its bootstrap interval over both sides' studies, and by the mean."""
+    rng, draws = np.random.default_rng(0), []
+    for _ in range(NUM_BOOTSTRAPS // 4):
+        drawn, drawn_reference = (
+            rng.integers(paths.shape[1], size=paths.shape[1]),
+            rng.integers(len(reference), size=len(reference)),
+        )
+        draws.append(times_sooner(paths[:, drawn], median(reference[drawn_reference]), num_random, np.median))
+    low, high = np.percentile(draws, [2.5, 97.5])
+    by_median, by_mean = (
+        times_sooner(paths, float(statistic(reference)), num_random, statistic) for statistic in (np.median, np.mean)
+    )
+    return f"{by_median:4.1f} [{low:.1f}, {high:.1f}], {by_mean:4.1f}"
+
+
 def bench_quality(landscape: Landscape, names: Sequence[str]) -> None:
     """The table of regrets, and how much sooner each contender is where random search ends."""
-    reference = landscape.studies(CONTENDERS["random, no pruner"], RANDOM_TRIALS[-1])
-    targets = {num: median(landscape.regrets(reference, num)) for num in RANDOM_TRIALS}
-    print("random search's median regret:", ", ".join(f"{num} full trials {target:.4f}" for num, target in targets.items()))
-    print(f"regret after the work of {MAX_TRIALS} full trials, {NUM_STUDIES} studies; how many times sooner than random search")
-    print(f"where that ends with {RANDOM_TRIALS} full trials; trials a study; studies a minute")
+    random = landscape.studies(CONTENDERS["random, no pruner"], RANDOM_TRIALS[-1])
+    references = {num: landscape.regrets(random, num) for num in RANDOM_TRIALS}
+    for num, reference in references.items():
+        print(f"random search, {num} full trials: {summary(reference)}")
+    print(
+        f"regret after the work of {MAX_TRIALS} full trials, {NUM_STUDIES} studies; trials a study; how many times sooner than"
+    )
+    print(f"random search where that ends with {RANDOM_TRIALS} full trials: by the median [95 %], by the mean; 0: not at all")
     for name in names:
-        began = time.perf_counter()
         studies = landscape.studies(CONTENDERS[name], MAX_TRIALS)
-        per_minute = 60 * len(studies) / (time.perf_counter() - began)
-        final = landscape.regrets(studies, MAX_TRIALS)
-        sooner = " ".join(f"{landscape.speedup(studies, target, num):4.1f}" for num, target in targets.items())
+        final, paths = landscape.regrets(studies, MAX_TRIALS), landscape.paths(studies)
+        factors = " | ".join(sooner(paths, reference, num) for num, reference in references.items())
         num_trials = np.median([len(study.outcomes) for study in studies])
-        print(f"{name:28s} | {summary(final)} | {sooner} | {num_trials:.0f} | {per_minute:.0f}", flush=True)
+        print(f"{name:28s} | {summary(final)} | {num_trials:.0f} | {factors}", flush=True)
 
 
 def summary(values: np.ndarray) -> str:
@@ -164,9 +213,9 @@ def summary(values: np.ndarray) -> str:
     return f"median {median(values):.4f} [{low:.4f}, {high:.4f}], mean {mean(values):.4f} [{mean_low:.4f}, {mean_high:.4f}]"
 
 
-def bench_memory(landscape: Landscape, num_full_trials: int = 400) -> None:
-    """The same studies with the sampler shown all trials, and a part of them."""
-    search = CONTENDERS["TPE, median"]
+def bench_memory(landscape: Landscape, num_full_trials: int = 600) -> None:
+    """The same studies with the sampler shown all trials, and a part of them; until 300 trials both see all."""
+    search = CONTENDERS["by key, no pruner"]
     part = landscape.studies(search, num_full_trials)
     with patch.dict(advisor_module.SAMPLER_MEMORY, clear=True):
         whole = landscape.studies(search, num_full_trials)

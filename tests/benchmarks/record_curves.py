@@ -1,7 +1,7 @@
 """Records learning curves of thousands of real head trials, for the search to be tried out on without training.
 
     python -m tests.benchmarks.record_curves ../shared/data/clothing10 \
-        ../shared/data/weights/squeezenet1_0_imagenet.safetensors tests/benchmarks/curves_clothing10.npz --minutes 60
+        ../shared/data/weights/squeezenet1_0_imagenet.safetensors studies/curves_clothing10.npz --minutes 60
 
 Each recipe is drawn at random from the space below and trained with each seed, on the frozen features of SqueezeNet. The file
 is written every few minutes; started again, the recording goes on where it stopped.

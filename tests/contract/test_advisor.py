@@ -1,5 +1,6 @@
 """What every advisor promises, whatever storage its study lives in."""
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -163,6 +164,21 @@ def test_a_trial_that_a_dead_driver_left_running_is_proposed_again(make_storage:
     assert again is not None
     assert (again.number, again.config) == (left.number, left.config)
     assert len(optuna_trials(make_storage())) == 1
+
+
+@pytest.mark.parametrize("sampler", ["random", "qmc"])
+def test_a_study_that_is_taken_up_again_asks_for_what_it_would_have_asked_for(sampler: str, make_storage: MakeStorage) -> None:
+    asked = []
+    for num_drivers in (1, 4):
+        named = TEXT.replace('"asked"', f'"asked-{num_drivers}"').replace("trials = 6", f'trials = 8\nsampler = "{sampler}"')
+        described = definition(named)
+        advisor = Advisor.create(described, make_storage(), {})
+        for index in range(8):
+            if num_drivers > 1 and index % 2:
+                advisor = Advisor.resume(described, make_storage())
+            run_one(advisor, [0.5])
+        asked.append([outcome.searched for outcome in advisor.outcomes()])
+    assert asked[0] == asked[1]
 
 
 def test_a_resumed_sampler_does_not_repeat_its_first_draws(make_storage: MakeStorage) -> None:
@@ -447,16 +463,23 @@ def test_a_study_to_start_from_that_is_not_there_is_named_with_the_nearest(make_
 
 
 @pytest.mark.parametrize("sampler", ["cmaes", "gp", "qmc", "nsgaii", "tpe"])
-def test_a_conditional_space_is_searched_quietly_and_goes_on_after_a_restart(sampler: str) -> None:
+def test_a_conditional_space_is_searched_quietly_and_goes_on_after_a_restart(
+    sampler: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("optuna"), "propagate", True)
     storage = InMemoryStorage()
-    text = TEXT.replace("trials = 6", f'trials = 14\nsampler = "{sampler}"')
+    text = TEXT.replace("trials = 6", f'trials = 16\nsampler = "{sampler}"')
     advisor = Advisor.create(definition(text), storage, {})
-    for number in range(12):
+    pending = [proposal.number for _ in range(3) if (proposal := advisor.ask())]
+    for number in range(10):
         run_one(advisor, [0.01 * number])
+    for number in pending:
+        advisor.tell(number, TrialState.COMPLETE, 0.5)
     resumed = Advisor.resume(definition(text), storage)
     run_one(resumed, [0.9])
     for outcome in resumed.outcomes():
         assert ("optimizer.momentum" in outcome.searched) == (outcome.config.optimizer.name == "sgd")
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "nsgaii", "qmc"])

@@ -5,6 +5,7 @@ import json
 import pickle
 import subprocess
 import sys
+import threading
 import uuid
 import warnings
 from pathlib import Path
@@ -22,8 +23,13 @@ from study.models.exported import ModelContract, load_exported, save_exported
 from study.models.normalization import Normalizer
 from study.models.weights import resolve_weights
 from study.tracking.mlflow_tracker import MlflowTracker
-from study.tracking.registry import download_model, model_versions, register_model, set_alias
+from study.tracking.patience import Patience
+from study.tracking.registration import register_model
+from study.tracking.registry import CONTENT_TAG, ModelVersion, Registry, download_model, model_versions
+from study.tracking.smoke_prediction import smoke_predict
 from study.trial import TrialConfig
+from tests.planted import is_armed, plant_code
+from tests.stores import faulty_network
 
 CLASSES = ("cello", "viola", "violin")
 CONFIG = TrialConfig(backbone="squeezenet1_1", weights="none")
@@ -75,9 +81,17 @@ def run_id(store: str, name: str) -> str:
 
 @pytest.fixture
 def version(store: str, name: str, exported: Path, run_id: str) -> str:
-    made = register_model(store, name, exported, run_id, {"study.name": name}, "the winner of a test")
-    set_alias(store, name, "champion", made)
+    registry = Registry(store)
+    made = register_model(registry, name, exported, run_id, {"study.name": name}, "the winner of a test")
+    registry.set_alias(name, "champion", made)
     return made
+
+
+def softened(exported: Path, folder: Path) -> Path:
+    """The same model with another temperature: another model."""
+    model = load_exported(exported)
+    save_exported(folder, model.module, model.contract.model_copy(update={"temperature": 2.0}))
+    return folder
 
 
 def load_as_a_user(store: str, uri: str, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -164,12 +178,16 @@ def test_no_file_of_a_registered_model_is_a_pickle(store: str, name: str, versio
     assert pickle.HIGHEST_PROTOCOL == 5  # a new protocol needs a new prefix above
 
 
-def test_versions_tell_their_run_aliases_and_tags(store: str, name: str, version: str, exported: Path, run_id: str) -> None:
-    second = register_model(store, name, exported, run_id, {}, "")
-    set_alias(store, name, "challenger", second)
-    set_alias(store, name, "champion", second)
+def test_versions_tell_their_run_aliases_and_tags(
+    store: str, name: str, version: str, exported: Path, run_id: str, tmp_path: Path
+) -> None:
+    registry = Registry(store)
+    second = register_model(registry, name, softened(exported, tmp_path / "other"), run_id, {}, "")
+    registry.set_alias(name, "challenger", second)
+    registry.set_alias(name, "champion", second)
     newest, first = model_versions(store, name)
-    assert (first.version, first.run_id, first.aliases, first.tags) == (version, run_id, (), {"study.name": name})
+    assert (first.version, first.run_id, first.aliases, first.tags["study.name"]) == (version, run_id, (), name)
+    assert first.tags[CONTENT_TAG] == load_exported(exported).contract.content_digest
     assert first.description == "the winner of a test"
     assert (newest.version, newest.aliases) == (second, ("challenger", "champion"))
 
@@ -198,7 +216,7 @@ def test_an_unknown_address_is_refused_with_what_is_known(store: str, name: str,
         assert told in str(raised.value)
         assert "\n" not in str(raised.value)
     with pytest.raises(RegistryError, match="has no version 9"):
-        set_alias(store, name, "champion", "9")
+        Registry(store).set_alias(name, "champion", "9")
 
 
 @pytest.mark.usefixtures("version")
@@ -217,7 +235,115 @@ def test_an_empty_registry_says_so(sqlite_uri: str) -> None:
 def test_registering_prints_nothing(
     store: str, name: str, exported: Path, run_id: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    version = register_model(store, name, exported, run_id, {}, "")
+    version = register_model(Registry(store), name, exported, run_id, {}, "a card")
     download_model(store, f"models:/{name}/{version}", tmp_path / "model")
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
+
+
+def test_the_same_model_is_registered_once(store: str, name: str, version: str, exported: Path, run_id: str) -> None:
+    assert register_model(Registry(store), name, exported, run_id, {"study.name": "another"}, "") == version
+    assert len(model_versions(store, name)) == 1
+
+
+def test_a_card_is_the_versions_description_and_a_file_of_the_model(
+    store: str, name: str, exported: Path, run_id: str, tmp_path: Path
+) -> None:
+    registry = Registry(store)
+    card = "# A card\n\n" + "Long words. " * 1000
+    made = registry.version_at(f"models:/{name}/{register_model(registry, name, exported, run_id, {}, card)}")
+    assert card.startswith(made.description)
+    assert len(made.description) == 5000
+    assert (registry.download_package(made, tmp_path) / "model_card.md").read_text() == card
+
+
+def test_aliases_and_notes_are_changed_and_removed(store: str, name: str, version: str) -> None:
+    registry = Registry(store)
+    registry.set_alias(name, "challenger", version)
+    registry.remove_alias(name, "challenger")
+    registry.remove_alias(name, "challenger")
+    registry.annotate(registry.version_at(f"models:/{name}/{version}"), {"study.evidence": "confirmed"}, "a new card")
+    [found] = registry.versions(name)
+    assert (found.aliases, found.tags["study.evidence"], found.description) == (("champion",), "confirmed", "a new card")
+    assert found.uri == f"models:/{name}/{version}"
+    assert Registry(store).known_versions(f"{name}-absent") == []
+
+
+def package_in(store: str, version: ModelVersion) -> Path:
+    """Where a store on this machine keeps the version's files."""
+    location = MlflowTracker(store).connection.client.get_model_version_download_uri(version.name, version.version)
+    return Path(location.removeprefix("file://"))
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)  # its files are on this machine
+@pytest.mark.usefixtures("version")
+def test_what_is_planted_in_a_registered_model_is_neither_read_nor_run(
+    store: str, name: str, exported: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry(store)
+    champion = registry.version_at(f"models:/{name}@champion")
+    proof, package = tmp_path / "executed", package_in(store, champion)
+    plant_code(package / "artifacts" / "model", proof)
+    plant_code(package, proof)
+    assert is_armed(package, proof)
+    answer = load_as_a_user(store, champion.uri, monkeypatch).predict(str(photo))
+    np.testing.assert_allclose(answer[COLUMNS[2:]].to_numpy(), load_exported(exported).predict([photo]), atol=1e-6)
+    pulled = registry.download(champion.uri, tmp_path / "pulled")
+    assert sorted(path.name for path in pulled.iterdir()) == ["contract.json", "weights.safetensors"]
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)  # its files are on this machine
+@pytest.mark.usefixtures("version")
+def test_files_that_were_changed_since_are_refused_before_anything_runs(store: str, name: str, tmp_path: Path) -> None:
+    registry = Registry(store)
+    champion = registry.version_at(f"models:/{name}@champion")
+    proof, package = tmp_path / "executed", package_in(store, champion)
+    (package / "code" / "numpy.py").write_text(f"open({str(proof)!r}, 'w').close()\n")  # would be imported instead of NumPy
+    with pytest.raises(RegistryError, match="one was added or changed, and none was run"):
+        smoke_predict(registry, champion)
+    assert not proof.exists()
+    contract = package / "artifacts" / "model" / "contract.json"
+    contract.write_text(contract.read_text().replace('"cello"', '"banjo"'))
+    with pytest.raises(RegistryError, match="they were changed since"):
+        registry.download(champion.uri, tmp_path / "pulled")
+    assert not (tmp_path / "pulled").exists()
+
+
+@pytest.mark.usefixtures("version")
+def test_a_registered_model_answers_a_drawn_photo_in_a_process_of_its_own(store: str, name: str) -> None:
+    registry = Registry(store)
+    answer = smoke_predict(registry, registry.version_at(f"models:/{name}@champion"))
+    assert sum(answer[column] for column in COLUMNS[2:]) == pytest.approx(1, abs=1e-5)
+    assert answer["class"] in CLASSES
+
+
+def test_registering_waits_for_a_server_that_is_away_and_a_lost_reply_makes_no_second_version(
+    server_uri: str, name: str, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with faulty_network(server_uri) as network:
+        tracker = MlflowTracker(network.uri)
+        trial = tracker.begin_trial(tracker.begin_study(name, name, {}, "", ""), 7, CONFIG, {})
+        said: list[str] = []
+        registry = Registry(network.uri, Patience(60.0, said.append))
+        network.is_down = True
+        timer = threading.Timer(1.5, lambda: setattr(network, "is_down", False))
+        timer.start()
+        network.lost_replies.append("model-versions/create")
+        made = register_model(registry, name, exported, trial, {}, "")
+        timer.join()
+        assert [version.version for version in registry.versions(name)] == [made]
+        assert network.seen.count("logged-models") == 1
+        assert any("Trying again" in message for message in said)
+
+
+def test_a_registry_that_stays_away_fails_with_one_line(
+    server_uri: str, name: str, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with faulty_network(server_uri) as network:
+        network.is_down = True
+        with pytest.raises(RegistryError, match="must register a version of") as raised:
+            register_model(Registry(network.uri, Patience(0.5)), name, exported, "0" * 32, {}, "")
+    assert "\n" not in str(raised.value)

@@ -79,7 +79,7 @@ def test_the_parent_run_says_what_was_run_and_on_what(finished: tuple[Workplace,
     assert tracker.read_text(study.run_id, "definition.toml") == TINY
     for tag in ("definition_digest", "data_digest", "hardware", "torch", "ray", "optuna", "mlflow", "objective"):
         assert study.tags[f"study.{tag}"]
-    assert "Best: trial" in study.tags["mlflow.note.content"]
+    assert "Best so far is trial" in study.tags["mlflow.note.content"]
     assert json.loads(tracker.read_text(study.run_id, "figures/confusion.json"))["classes"] == ["back", "front"]
 
 
@@ -282,6 +282,10 @@ def test_the_best_recipes_are_repeated_and_only_then_is_the_test_split_read(work
     assert len(repeated) == 4
     assert all("test_balanced_accuracy" in record.metrics for record in repeated)
     assert len({record.params["seed"] for record in repeated}) == 2
+    run_ids = {str(record.number): record.run_id for record in search}
+    assert all(record.tags["study.confirms_run"] == run_ids[record.tags["study.confirms"]] for record in repeated)
+    assert result["answer"]
+    assert Path(result["report"]).read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     again = workplace.json("resume", "tiny", "--in-process")
     assert again["confirmed"] == result["confirmed"]
     assert "tiny" in workplace.run("resume", "tiny.confirm", code=2).stderr

@@ -12,19 +12,23 @@ import pytest
 ROWS = (
     ("cli",),
     ("commands",),
-    ("printing", "progress"),
+    ("suites",),
+    ("printing", "progress", "answering", "opened"),
     ("tuning", "analysis", "predict"),
     ("search", "tracking", "training"),
     ("models",),
     ("data",),
     ("definition", "settings"),
-    ("data_definition", "search_definition"),
+    ("data_definition", "search_definition", "claim_definition"),
     ("space",),
     ("validation",),
-    ("trial",),
+    ("trial", "intervals"),
     ("errors",),
 )
-SAME_ROW_BY_DESIGN = {("printing", "progress")}  # the tables share how a recipe and a duration are written
+SAME_ROW_BY_DESIGN = {
+    ("printing", "progress"),
+    ("printing", "answering"),
+}  # the tables share how a recipe and a duration are written
 LIBRARY_ROOMS = {"optuna": "search", "mlflow": "tracking", "ray": "tuning"}
 TRAINING_CORE = ("data", "models", "training")
 PACKAGE = Path(__file__).parents[2] / "study"

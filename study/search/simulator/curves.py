@@ -24,11 +24,13 @@ class Recorded:
 
     Attributes:
         curves: the objective after each epoch, float [num_seeds, num_epochs].
+        quality: what the recipe is worth, as far as is known: the regret's measure, which no search sees.
         epoch_s: seconds of an epoch.
         costs: quantities of its model.
     """
 
     curves: np.ndarray
+    quality: float
     epoch_s: float
     costs: Mapping[str, float]
 
@@ -45,7 +47,7 @@ class Curves(Protocol):
 
 
 def quality(curves: np.ndarray, is_maximized: bool = True) -> float:
-    """What a recipe is worth: its best epoch, mean over the seeds."""
+    """What recorded curves say that a recipe is worth: its best epoch, mean over the seeds."""
     return float((curves.max(axis=1) if is_maximized else curves.min(axis=1)).mean())
 
 
@@ -80,24 +82,24 @@ class CurveTable:
         self.curves, self.epoch_s, self.costs = curves, epoch_s, dict(costs or {})
         self.is_maximized = is_maximized
         self._keys = list(space.items())
-        self._places = np.array([self._place(recipe) for recipe in self.recipes])
-        self._is_category = np.array([isinstance(distribution, Choices) for _, distribution in self._keys])
-        qualities = np.array([quality(its_curves, is_maximized) for its_curves in curves])
+        self.places = np.array([self.place(recipe) for recipe in self.recipes])
+        self.is_category = np.array([isinstance(distribution, Choices) for _, distribution in self._keys])
+        self.qualities = qualities = np.array([quality(its_curves, is_maximized) for its_curves in curves])
         self.best_quality = float(qualities.max() if is_maximized else qualities.min())
-        explained = np.array([_explained(column, qualities) for column in self._places.T])
-        self._weights = np.where(self._is_category, CATEGORY_WEIGHT, MIN_WEIGHT + explained)
+        explained = np.array([_explained(column, qualities) for column in self.places.T])
+        self._weights = np.where(self.is_category, CATEGORY_WEIGHT, MIN_WEIGHT + explained)
 
     def of(self, searched: Mapping[str, Any]) -> Recorded:
         """The curves of the nearest recorded recipe."""
         index = self.nearest(searched)
         costs = {quantity: float(values[index]) for quantity, values in self.costs.items()}
-        return Recorded(self.curves[index], float(self.epoch_s[index]), costs)
+        return Recorded(self.curves[index], float(self.qualities[index]), float(self.epoch_s[index]), costs)
 
     def nearest(self, searched: Mapping[str, Any]) -> int:
         """The place of the nearest recorded recipe, the first of equals."""
-        gaps = np.abs(self._places - self._place(searched))
-        gaps = np.where(np.isnan(gaps), np.isnan(self._places) ^ np.isnan(self._place(searched)), gaps)
-        return int((np.where(self._is_category, gaps > 0, gaps) * self._weights).sum(axis=1).argmin())
+        gaps = np.abs(self.places - self.place(searched))
+        gaps = np.where(np.isnan(gaps), np.isnan(self.places) ^ np.isnan(self.place(searched)), gaps)
+        return int((np.where(self.is_category, gaps > 0, gaps) * self._weights).sum(axis=1).argmin())
 
     def save(self, file: Path) -> None:
         """Writes the table as one .npz without pickled objects."""
@@ -123,7 +125,7 @@ class CurveTable:
                 f"a table of curves must be an .npz that `CurveTable.save` wrote, but {file} is not: {error}. Record it again."
             ) from None
 
-    def _place(self, recipe: Mapping[str, Any]) -> np.ndarray:
+    def place(self, recipe: Mapping[str, Any]) -> np.ndarray:
         """Where a recipe lies: a category's number, a number's share of its range, NaN for a key that is not searched."""
         return np.array([_coordinate(distribution, recipe.get(key)) for key, distribution in self._keys])
 

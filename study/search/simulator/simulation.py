@@ -10,7 +10,7 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from study.definition import Objective, StudyDefinition
 from study.search.advisor import Advisor
 from study.search.outcomes import Outcome, Proposal, is_candidate
-from study.search.simulator.curves import Curves, Recorded, quality
+from study.search.simulator.curves import Curves, Recorded
 from study.trial import TrialState
 
 
@@ -212,7 +212,7 @@ class _Simulation:
         outcome = self._advisor.outcome(number)
         best = self._study.incumbents[-1].value if self._study.incumbents else None
         if is_candidate(outcome) and (best is None or self._objective.is_better(value, best)):
-            gap = self._curves.best_quality - quality(trial.recorded.curves, is_maximized)
+            gap = self._curves.best_quality - trial.recorded.quality
             regret = max(0.0, gap if is_maximized else -gap)
             self._study.incumbents.append(
                 Incumbent(self._now_s, self._study.worked_s, self._study.num_epochs, number, value, regret)

@@ -15,6 +15,7 @@ from study.models.exported import WEIGHTS_FILE, load_exported, save_exported
 from study.models.normalization import make_normalizer
 from study.models.weights import RANDOM_DIGEST, ResolvedWeights
 from study.trial import Head, TrialConfig
+from tests.planted import is_armed, plant_code
 
 CLASSES = ("cello", "viola", "violin")
 STATISTICS = ChannelStatistics(mean=(0.2, 0.4, 0.6), std=(0.1, 0.2, 0.3))
@@ -151,12 +152,51 @@ def test_weights_that_were_tampered_with_are_refused(tmp_path: Path) -> None:
         load_exported(tmp_path)
 
 
-@pytest.mark.parametrize("version", [1, 3])
+@pytest.mark.parametrize("version", [1, 4, None])
 def test_a_contract_of_another_version_is_refused_before_its_fields_are_read(version: int, tmp_path: Path) -> None:
     export(tmp_path)
     (tmp_path / CONTRACT_FILE).write_text(json.dumps({"contract_version": version, "labels": []}))
-    with pytest.raises(ModelError, match=rf"reads model contracts of version 2, but .*contract\.json has {version}"):
+    with pytest.raises(
+        ModelError, match=rf"reads model contracts of versions 2 and 3, but .*contract\.json has {version}"
+    ) as caught:
         load_exported(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_contract_of_the_version_before_answers_as_it_did(tmp_path: Path) -> None:
+    export(tmp_path)
+    expected = load_exported(tmp_path).predict(photos(2))
+    path = tmp_path / CONTRACT_FILE
+    older = {key: value for key, value in json.loads(path.read_text()).items() if key != "temperature"}
+    path.write_text(json.dumps(older | {"contract_version": 2}))
+    np.testing.assert_array_equal(load_exported(tmp_path).predict(photos(2)), expected)
+
+
+def test_a_temperature_softens_probabilities_and_changes_no_class(tmp_path: Path) -> None:
+    model, contract = export(tmp_path)
+    plain = load_exported(tmp_path).predict(photos(4)).astype(np.float64)
+    save_exported(tmp_path, model, contract.model_copy(update={"temperature": 2.5}))
+    softened = load_exported(tmp_path).predict(photos(4))
+    powers = plain ** (1 / 2.5)  # softmax(z / T) is softmax(z) to the power 1 / T, made to sum to 1
+    np.testing.assert_allclose(softened, powers / powers.sum(axis=1, keepdims=True), atol=1e-6)
+    np.testing.assert_array_equal(softened.argmax(axis=1), plain.argmax(axis=1))
+
+
+def test_models_that_answer_alike_have_one_content_digest(tmp_path: Path) -> None:
+    _, contract = export(tmp_path)
+    other_study = contract.model_copy(update={"study": "another", "metrics": {}, "versions": {"torch": "9"}})
+    assert other_study.content_digest == contract.content_digest
+    for change in ({"temperature": 2.0}, {"classes": ("a", "b", "c")}, {"weights_digest": "0"}, {"image_size": 64}):
+        assert contract.model_copy(update=change).content_digest != contract.content_digest
+
+
+def test_what_else_lies_in_the_folder_is_not_read(tmp_path: Path) -> None:
+    export(tmp_path / "model")
+    proof = tmp_path / "executed"
+    plant_code(tmp_path / "model", proof)
+    assert is_armed(tmp_path / "model", proof)
+    load_exported(tmp_path / "model").predict(photos(1))
+    assert not proof.exists()
 
 
 @pytest.mark.parametrize("missing", [CONTRACT_FILE, WEIGHTS_FILE])
@@ -175,6 +215,11 @@ def test_a_missing_file_is_told_by_name(missing: str, tmp_path: Path) -> None:
         ({"classes": ["one"]}, "and 1 outputs, but does not"),
         ({"classes": []}, 'task "class" needs classes and no target'),
         ({"task": "number"}, '"number" a target and no classes'),
+        ({"temperature": 0}, "`temperature`"),
+        (
+            {"task": "number", "classes": [], "target": {"mean": 0.0, "std": 1.0}, "temperature": 2.0},
+            "no probabilities to soften",
+        ),
         ({"image_size": 8}, "at least 17 px, but image_size=8"),
         ({"example_views": ["front", "back"]}, "size mismatch"),
         ({"backbone": "resnet19"}, "Did you mean `resnet18`"),

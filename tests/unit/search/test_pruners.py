@@ -92,9 +92,11 @@ def test_no_trial_is_pruned_at_an_epoch_that_was_said_to_be_safe(options: dict[s
     ("options", "epochs"),
     [
         ({"name": "none"}, []),
-        ({"name": "median"}, list(range(1, 15))),
+        ({"name": "median"}, list(range(7, 15))),  # by default after half of the epochs
+        ({"name": "percentile", "percentile": 25.0}, list(range(7, 15))),
+        ({"name": "median", "n_warmup_steps": 0}, list(range(1, 15))),
         ({"name": "median", "n_warmup_steps": 3, "interval_steps": 4}, [3, 7, 11]),
-        ({"name": "percentile", "percentile": 25.0, "interval_steps": 5}, [1, 5, 10]),
+        ({"name": "percentile", "percentile": 25.0, "n_warmup_steps": 0, "interval_steps": 5}, [1, 5, 10]),
         ({"name": "successive_halving"}, [1, 4]),
         ({"name": "successive_halving", "min_resource": 2, "reduction_factor": 3}, [2, 6]),
         ({"name": "hyperband", "min_resource": 1, "reduction_factor": 3}, [1, 3, 9]),

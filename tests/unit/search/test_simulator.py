@@ -162,7 +162,7 @@ class Flat:
 
     def of(self, searched: Mapping[str, Any]) -> Recorded:
         height = 0.9 if searched["backbone"] == "resnet18" else 0.5
-        return Recorded(np.full((3, EPOCHS), height), epoch_s=1.0, costs={"parameters_m": 100 * height})
+        return Recorded(np.full((3, EPOCHS), height), quality=height, epoch_s=1.0, costs={"parameters_m": 100 * height})
 
 
 def test_a_repeated_recipe_costs_no_time() -> None:

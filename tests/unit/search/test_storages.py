@@ -124,3 +124,18 @@ def test_a_storage_that_stays_away_is_one_line_that_says_what_to_do() -> None:
 
     with pytest.raises(SearchError, match=r"for 0.05 s it did not: No space left on device. .*`study resume NAME`"):
         write(fail, patience_s=0.05)
+
+
+@pytest.mark.parametrize(
+    ("address", "fix"),
+    [
+        ("postgresql+psycopg2://me:secret@host/trials", "pip install 'study[postgresql]'"),
+        ("mysql+mysqldb://me:secret@host/trials", "SQLAlchemy's documentation"),
+    ],
+)
+def test_a_database_without_its_driver_is_told_with_what_to_install(address: str, fix: str) -> None:
+    with pytest.raises(SearchError, match="needs its driver") as raised:
+        open_storage(address)
+    assert fix in str(raised.value)
+    assert "secret" not in str(raised.value)
+    assert "\n" not in str(raised.value)

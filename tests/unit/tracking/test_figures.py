@@ -60,3 +60,9 @@ def test_class_balance_is_a_png_beside_the_numbers_it_shows(num_classes: int, tm
     assert json.loads((tmp_path / "new" / "class_balance.json").read_text()) == counts
     with Image.open(tmp_path / "new" / "class_balance.png") as figure:
         assert figure.format == "PNG"
+
+
+def test_names_that_look_like_formulas_are_drawn_as_they_are(tmp_path: Path) -> None:
+    matrix = ConfusionMatrix(counts=((1, 0), (0, 1)))
+    save_confusion(matrix, ["a$_$b", "$\\x$"], "a$_$b", tmp_path)
+    assert (tmp_path / "confusion.png").stat().st_size > 1000

@@ -2,6 +2,7 @@
 
 import base64
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import pandas as pd
 import pytest
 
 from study.errors import DataError
-from study.tracking.registry import MODEL_URI, REQUIREMENTS, requirements
+from study.tracking.model_package import REQUIREMENTS, requirements
+from study.tracking.registry import MODEL_URI
 
 
 def test_requirements_are_pinned_to_versions_that_a_public_index_has() -> None:
@@ -100,3 +102,24 @@ def test_a_wrong_number_of_photos_is_told_with_the_views(given: Any, told: str) 
     made, _ = packaged(views=("front", "back"))
     with pytest.raises(DataError, match=told):
         made.predict(None, given)
+
+
+@pytest.mark.parametrize("item", [3, None, 2.5, {"image": "x"}])
+def test_what_can_be_no_photo_is_refused_as_the_clients_mistake(item: Any) -> None:
+    made, _ = packaged(("cello", "violin"))
+    with pytest.raises(DataError, match="a photo must be a path, bytes, base64 or an array") as raised:
+        made.predict(None, pd.DataFrame({"image": [item]}, dtype=object))
+    assert raised.value.get_http_status_code() == 400  # type: ignore[attr-defined]
+
+
+def test_behind_a_server_a_text_is_never_a_path_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(b"whatever")
+    made, inner = packaged(("cello", "violin"))
+    made.predict(None, str(secret))
+    assert inner.asked == [str(secret)]
+    monkeypatch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true")
+    for path in (secret, tmp_path / "absent.png"):
+        with pytest.raises(DataError, match="a text must be a photo in base64, but is not") as raised:
+            made.predict(None, str(path))
+        assert str(tmp_path) not in str(raised.value)

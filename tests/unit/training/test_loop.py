@@ -40,6 +40,16 @@ def test_a_measurement_has_exactly_the_fixed_names(striped_data: StudyData) -> N
     assert [sum(row) for row in one.confusion.counts] == np.bincount(striped_data.labels[striped_data.splits.val]).tolist()
 
 
+def test_a_share_of_the_training_photos_is_trained_on_and_all_others_are_measured(striped_data: StudyData) -> None:
+    training = begin(striped_data, config_of(train_share=0.5))
+    taught = np.unique(training.strategy.epoch_order(1))
+    assert set(taught) < set(striped_data.splits.train)
+    assert len(taught) == len(striped_data.splits.train) // 2
+    (one,) = run(striped_data, config_of(train_share=0.5, epochs=1))
+    assert one.confusion is not None
+    assert sum(map(sum, one.confusion.counts)) == len(striped_data.splits.val)
+
+
 @pytest.mark.parametrize("freeze_depth", [0.0, 0.5, 1.0])
 def test_the_same_seed_gives_the_same_measurements_bit_for_bit(freeze_depth: float, striped_data: StudyData) -> None:
     config = config_of(freeze_depth=freeze_depth)  # squeezenet's head has a dropout

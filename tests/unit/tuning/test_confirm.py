@@ -10,8 +10,10 @@ from scipy.stats import bootstrap
 
 from study.definition import StudyDefinition, parse_definition
 from study.search.advisor import Advisor, Outcome
+from study.search.outcomes import Proposal
+from study.tracking.records import TrialRecord
 from study.trial import TrialConfig, TrialState
-from study.tuning.confirm import confirming_definition, recipes_to_confirm
+from study.tuning.confirm import confirming_definition, link_tags, recipes_to_confirm, summarized
 from study.tuning.repetitions import interval_of
 
 
@@ -71,9 +73,16 @@ def test_every_recipe_gets_the_same_fresh_seeds_on_every_fold(split: str, num_fo
     assert len(drawn["adam"]) == 3 * num_folds
 
 
+def test_a_repetition_names_the_trial_that_it_repeats() -> None:
+    chosen = [outcome(4, 0.9, head="append"), outcome(2, 0.8, head="replace")]
+    proposal = Proposal(0, TrialConfig(), {"head": "replace", "seed": 5, "fold": 1}, run_id=None)
+    assert link_tags(proposal, chosen) == {"study.confirms": "2", "study.confirms_run": "run-2"}
+
+
 def test_an_interval_is_students() -> None:
     values = [0.70, 0.74, 0.71, 0.69, 0.73]
-    found = interval_of(values)
+    found = interval_of({(0, seed): value for seed, value in enumerate(values)}, num_folds=1)
+    assert found is not None
     assert found.n == 5
     assert found.mean == pytest.approx(0.714)
     assert found.sd == pytest.approx(np.std(values, ddof=1))
@@ -81,3 +90,22 @@ def test_an_interval_is_students() -> None:
     assert found.high - found.mean == pytest.approx(2.776 * found.sd / 5**0.5, rel=1e-3)
     around = bootstrap((values,), np.mean, random_state=0).confidence_interval
     assert found.low < around.low < around.high < found.high
+
+
+def test_a_recipe_that_is_beaten_on_the_first_folds_is_not_trained_on_the_others_and_comes_last() -> None:
+    best: dict[str, Any] = {"head": "append", "optimizer.name": "adam"}
+    other: dict[str, Any] = {"head": "replace", "optimizer.name": "adam"}
+    chosen = [outcome(1, 0.9, **other), outcome(0, 0.7, **best)]
+    repeated = confirming_definition(definition("split.folds = 4"), chosen)
+    advisor = Advisor.create(repeated, InMemoryStorage(), {})
+    records = list[TrialRecord]()
+    while (proposal := advisor.ask()) is not None:
+        easier = 0.4 if proposal.number < 10 else 0.0  # the first five rounds' folds
+        value = 0.5 + easier + (0.01 if proposal.searched["head"] == "append" else 0.0)
+        advisor.tell(proposal.number, TrialState.COMPLETE, value)
+        metrics = {"test_balanced_accuracy": value}
+        records.append(TrialRecord(proposal.number, f"run-{proposal.number}", TrialState.COMPLETE, {}, metrics, {}))
+    assert advisor.is_over
+    confirmed = summarized(chosen, advisor.outcomes(), records, repeated)
+    assert [(one.searched["head"], one.val.n, one.test.n) for one in confirmed] == [("append", 12, 12), ("replace", 5, 5)]
+    assert confirmed[1].val.mean > confirmed[0].val.mean  # of easier rounds

@@ -86,6 +86,8 @@ def completed(number: int, value: float) -> TrialProgress:
 
 
 def test_only_the_best_trials_keep_their_weights(tmp_path: Path) -> None:
+    weights_file(tmp_path, 0).parent.mkdir()
+    weights_file(tmp_path, 0).touch()
     keeper = KeptWeights(tmp_path, Objective(), num_kept=2, earlier=[outcome(0, 0.6), outcome(1, 0.9, TrialState.PRUNED)])
     for number, value in ((0, 0.6), (2, 0.5), (3, 0.8), (4, 0.7)):
         weights_file(tmp_path, number).parent.mkdir(exist_ok=True)
@@ -93,3 +95,15 @@ def test_only_the_best_trials_keep_their_weights(tmp_path: Path) -> None:
         if number:
             keeper.trial_ended(completed(number, value))
     assert sorted(file.name for file in (tmp_path / "trials").iterdir()) == ["00003.safetensors", "00004.safetensors"]
+
+
+def test_a_trial_over_a_limit_takes_no_place_from_one_that_may_win(tmp_path: Path) -> None:
+    objective = Objective.model_validate({"constraints": ("parameters_m <= 5",)})
+    keeper = KeptWeights(tmp_path, objective, num_kept=1, earlier=[])
+    (tmp_path / "trials").mkdir()
+    for number, value, parameters_m in ((0, 0.6, 1.0), (1, 0.9, 60.0)):
+        weights_file(tmp_path, number).touch()
+        trial = completed(number, value)
+        trial.facts = {"parameters_m": parameters_m}
+        keeper.trial_ended(trial)
+    assert [file.name for file in (tmp_path / "trials").iterdir()] == ["00000.safetensors"]

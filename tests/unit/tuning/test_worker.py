@@ -1,5 +1,7 @@
 """One trial in a worker: its measurements, its failure, and the weights that it leaves."""
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from study.data.dataset import prepare_data
 from study.data.study_data import StudyData
 from study.definition import Objective, parse_definition
 from study.models.weights import ResolvedWeights
+from study.tracking.mlflow_tracker import MlflowTracker
 from study.training.evaluation import evaluate_split
 from study.training.training import trained_tensors
 from study.trial import OptimizerConfig, TrialConfig
@@ -90,6 +93,29 @@ def test_a_session_reports_each_epoch_and_says_which_is_the_last(data: StudyData
 def test_epochs_at_which_nobody_can_stop_the_trial_come_in_one_report(data: StudyData, tmp_path: Path) -> None:
     session = session_of(task(data, tmp_path, epochs=5).model_copy(update={"report_epochs": (3,)}), data)
     assert [[one.epoch for one in session.step().measurements] for _ in range(2)] == [[1, 2, 3], [4, 5]]
+
+
+@pytest.mark.parametrize("is_pruned", [False, True])
+def test_the_machine_is_sampled_while_a_trial_runs_and_no_longer(
+    is_pruned: bool, data: StudyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.001")
+    told = list[str]()
+    monkeypatch.setattr(MlflowTracker, "deliver", lambda self, run_id, delivery: told.append(delivery.points[0].metric))
+    session = session_of(task(data, tmp_path), data)
+    session.step()
+    while not told:
+        time.sleep(0.01)
+    assert told[0].startswith("system/")
+    assert "system metrics" in {thread.name for thread in threading.enumerate()}
+    if is_pruned:
+        session.close()
+    else:
+        session.step()
+    deadline_s = time.monotonic() + 10
+    while "system metrics" in {thread.name for thread in threading.enumerate()}:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
 
 
 def test_a_pruned_trial_leaves_no_weights(data: StudyData, tmp_path: Path) -> None:

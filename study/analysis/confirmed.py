@@ -1,0 +1,191 @@
+"""What the repetitions of the best recipes show: means with intervals, and differences in pairs on the same seeds and folds."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
+from typing import Any
+
+from study.analysis.evidence import StudyEvidence, TrialEvidence
+from study.analysis.factors import BLOCKS
+from study.analysis.findings import ConfirmedRecipe, Estimate, PairedComparison
+from study.analysis.matched import holm
+from study.analysis.sentences import Unit
+from study.intervals import MeanInterval, Place, held_out_ratio, mean_interval
+from study.trial import TrialState
+
+SIGNIFICANT = 0.05
+MIN_SAVING = 0.05  # of the winner's cost: less is no reason to take another, and seconds vary by as much from run to run
+COST_ORDER = ("latency_ms", "flops_g", "parameters_m", "seconds")  # the first that is known of both says which is cheaper
+WINNER, RUNNER_UP, BASELINE = "winner", "runner-up", "baseline"
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """One recipe and its repetitions on each split, by fold and seed.
+
+    Attributes:
+        is_beaten: it was not repeated as often as the others: the race (study/search/race.py) found it worse.
+    """
+
+    trial: int
+    recipe: Mapping[str, Any]
+    val: Mapping[Place, float]
+    test: Mapping[Place, float]
+    cost: Mapping[str, float]
+    is_beaten: bool = False
+
+
+def repeated_recipes(study: StudyEvidence) -> list[Repeated]:
+    """The recipes of the study's repetitions, the best mean on validation first, over the rounds that all of them ended.
+
+    A recipe that was beaten in the race comes after the others: its mean is of the first rounds only, which may have been the
+    easier ones. A repetition that failed was tried all the same: its round counts for nobody.
+    """
+    metric = f"test_{study.definition.objective.metric}"
+    groups: dict[str, list[TrialEvidence]] = {}
+    num_tried: Counter[str] = Counter()
+    for one in study.repetitions:
+        num_tried[_key(one.searched)] += one.state in (TrialState.COMPLETE, TrialState.FAIL)
+        if one.state is TrialState.COMPLETE and one.value is not None:
+            groups.setdefault(_key(one.searched), []).append(one)
+    most = max(num_tried.values(), default=0)
+    found = [replace(_repeated(group, study, metric), is_beaten=num_tried[key] < most) for key, group in groups.items()]
+    in_the_race = [set(one.val) for one in found if not one.is_beaten]
+    shared = set.intersection(*in_the_race) if in_the_race else set()
+    sign = -1 if study.definition.objective.is_maximized else 1
+    return sorted(found, key=lambda one: (one.is_beaten, sign * _mean_over(one.val, shared)))
+
+
+def _mean_over(values: Mapping[Place, float], places: Set[Place]) -> float:
+    """Over the places that are there; over all values where none is."""
+    return fmean([value for place, value in values.items() if place in places] or values.values())
+
+
+def confirmed_recipes(study: StudyEvidence) -> list[ConfirmedRecipe]:
+    """Each repeated recipe with its role, the winner (the best mean on validation: test is for telling, not choosing) first."""
+    repeated = repeated_recipes(study)
+    baseline = baseline_of(study, repeated)
+    ratio = ratio_of(study)
+    recipes = []
+    for place, one in enumerate(repeated):
+        role = WINNER if place == 0 else BASELINE if one.trial == baseline else RUNNER_UP if place == 1 else ""
+        val, val_sd = _summary(one.val, ratio)
+        test, test_sd = _summary(one.test, ratio)
+        recipes.append(
+            ConfirmedRecipe(one.trial, role, one.recipe, val, val_sd, test, test_sd, one.cost, study.name, one.is_beaten)
+        )
+    if repeated and len(repeated) > 2 and repeated[1].trial == baseline:
+        recipes[2] = replace(recipes[2], role=RUNNER_UP)
+    return recipes
+
+
+def baseline_of(study: StudyEvidence, repeated: Sequence[Repeated]) -> int | None:
+    """The repeated recipe that the definition itself has: its fixed values, else the first point to be tried."""
+    definition = study.definition
+    fixed = definition.fixed_values
+    points = [{key: fixed.get(key) for key in definition.space.parameters}, *definition.search.enqueue[:1]]
+    for point in points:
+        for one in repeated:
+            own = {key: value for key, value in one.recipe.items() if key not in BLOCKS}
+            if own and all(key in point and point[key] == value for key, value in own.items()):
+                return one.trial
+    return None
+
+
+def paired_comparisons(study: StudyEvidence, unit: Unit) -> list[PairedComparison]:
+    """Winner, runner-up and baseline against each other on the test split; corrected for their number (Holm)."""
+    recipes = {one.trial: one for one in repeated_recipes(study)}
+    roles = [one.trial for one in confirmed_recipes(study) if one.role]
+    ratio = ratio_of(study)
+    pairs = [(first, second) for place, first in enumerate(roles) for second in roles[place + 1 :]]
+    found = [(pair, *_paired(recipes[pair[0]], recipes[pair[1]], ratio)) for pair in pairs]
+    told = [(pair, difference, p_value) for pair, difference, p_value in found if difference is not None]
+    shown = [corrected < SIGNIFICANT for corrected in holm([p_value for *_, p_value in told])]
+    return [
+        PairedComparison(*pair, difference, p_value, is_shown, _sentence(pair, difference, is_shown, unit), study.name)
+        for (pair, difference, p_value), is_shown in zip(told, shown, strict=True)
+    ]
+
+
+def recommended_recipe(recipes: Sequence[ConfirmedRecipe], pairs: Sequence[PairedComparison]) -> ConfirmedRecipe | None:
+    """The winner, or the cheapest of those that no shown difference sets apart from it; None where it has no interval."""
+    if not recipes or recipes[0].test is None:
+        return None
+    winner, own = recipes[0], equals_of(recipes, pairs)
+    name = cost_name(own)
+    if name is None:
+        return winner
+    cheapest = min(own, key=lambda one: one.cost[name])
+    return cheapest if cheapest.cost[name] <= (1 - MIN_SAVING) * winner.cost[name] else winner
+
+
+def equals_of(recipes: Sequence[ConfirmedRecipe], pairs: Sequence[PairedComparison]) -> list[ConfirmedRecipe]:
+    """The winner, and those that no shown difference sets apart from it; `recipes` and `pairs` of one study."""
+    equals = {one.second for one in pairs if one.first == recipes[0].trial and not one.is_shown}
+    return [recipes[0], *(one for one in recipes[1:] if one.trial in equals and not one.is_beaten)]
+
+
+def cost_name(recipes: Sequence[ConfirmedRecipe]) -> str | None:
+    """The first quantity in COST_ORDER that is known of all."""
+    return next((name for name in COST_ORDER if all(name in one.cost for one in recipes)), None)
+
+
+def ratio_of(study: StudyEvidence) -> float:
+    """Photos held out a fold as a share of those trained on, in the study's data."""
+    return held_out_ratio(study.definition.data.split.folds)
+
+
+def estimate_of(found: MeanInterval) -> Estimate:
+    """As findings have it."""
+    return Estimate(found.mean, found.low, found.high, found.n)
+
+
+def _summary(values: Mapping[Place, float], ratio: float) -> tuple[Estimate | None, float | None]:
+    found = mean_interval(values, ratio)
+    return (estimate_of(found) if found else None), (stdev(values.values()) if len(values) > 1 else None)
+
+
+def _paired(first: Repeated, second: Repeated, ratio: float) -> tuple[Estimate | None, float]:
+    shared = first.test.keys() & second.test.keys()
+    found = mean_interval({place: first.test[place] - second.test[place] for place in sorted(shared)}, ratio)
+    return (estimate_of(found), found.p_value) if found else (None, 1.0)
+
+
+def _sentence(pair: tuple[int, int], difference: Estimate, is_shown: bool, unit: Unit) -> str:
+    first, second = pair
+    if not is_shown:
+        return f"no significant difference between trials {first} and {second} on test: {unit.difference(difference)}"
+    is_first_better, better = unit.better_by(difference)
+    names = (first, second) if is_first_better else (second, first)
+    return f"trial {names[0]} beats trial {names[1]} on test by {unit.number(better.value)}{unit.name} {unit.interval(better)}"
+
+
+def _repeated(group: Sequence[TrialEvidence], study: StudyEvidence, metric: str) -> Repeated:
+    recipe = {key: value for key, value in group[0].searched.items() if key not in BLOCKS}
+    places = [(int(one.recipe.get("fold", 0)), int(one.recipe.get("seed") or 0)) for one in group]
+    val = {place: one.value for place, one in zip(places, group, strict=True) if one.value is not None}
+    test = {place: one.metrics[metric] for place, one in zip(places, group, strict=True) if metric in one.metrics}
+    return Repeated(_first_with(recipe, study), recipe, val, test, _mean_cost(group))
+
+
+def _first_with(recipe: Mapping[str, Any], study: StudyEvidence) -> int:
+    """The search's best completed trial with the recipe: the one that had it confirmed."""
+    sign = -1 if study.definition.objective.is_maximized else 1
+    candidates = [
+        one
+        for one in study.trials
+        if _key(one.searched) == _key(recipe) and one.state is TrialState.COMPLETE and one.value is not None
+    ]
+    return min(candidates, key=lambda one: (sign * (one.value or 0.0), one.number)).number if candidates else -1
+
+
+def _mean_cost(group: Sequence[TrialEvidence]) -> dict[str, float]:
+    costs = [{**one.costs, **({} if one.seconds is None else {"seconds": one.seconds})} for one in group]
+    names = set.intersection(*(set(cost) for cost in costs))
+    return {name: fmean(cost[name] for cost in costs) for name in sorted(names)}
+
+
+def _key(searched: Mapping[str, Any]) -> str:
+    """A recipe without its seed and fold."""
+    return repr(sorted((key, value) for key, value in searched.items() if key not in BLOCKS))
