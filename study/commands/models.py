@@ -51,7 +51,8 @@ def predict(model: str, photos: tuple[Path, ...], csv_file: Path | None, abstain
 @click.argument("model")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--onnx", "is_onnx", is_flag=True, help="Write model.onnx beside them (extra: onnx).")
-def pull(model: str, folder: Path, is_onnx: bool) -> None:
+@as_json
+def pull(model: str, folder: Path, is_onnx: bool, is_json: bool) -> None:
     """Copy a registered model to FOLDER as plain files: weights.safetensors and contract.json."""
     from study.settings import settings_from
     from study.tracking.registry import download_model
@@ -60,9 +61,15 @@ def pull(model: str, folder: Path, is_onnx: bool) -> None:
         from study.models.onnx_export import require_exporter
 
         require_exporter()  # before the folder is filled: the same command must work once it is installed
-    click.echo(download_model(settings_from().tracking_uri, model, folder))
+    written = {"folder": str(download_model(settings_from().tracking_uri, model, folder))}
     if is_onnx:
         from study.models.exported import load_exported
         from study.models.onnx_export import ONNX_FILE, export_onnx
 
-        click.echo(export_onnx(load_exported(folder), folder / ONNX_FILE))
+        written["onnx"] = str(export_onnx(load_exported(folder), folder / ONNX_FILE))
+    print_result(written, _print_written, is_json)
+
+
+def _print_written(written: dict[str, str]) -> None:
+    for path in written.values():
+        click.echo(path)
