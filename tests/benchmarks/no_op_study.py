@@ -15,9 +15,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from study.definition import parse_definition
 from study.search.advisor import Advisor
@@ -127,7 +127,8 @@ def run(folder: Path, uri: str, num_trials: int, pruner: str, server_pid: int | 
     kept = KeptWeights(folder / "studies" / "overhead", definition.objective, 3, ())
     ledger = Ledger(advisor, tracker, run_id, definition.objective, [kept, memory])
     profiler = cProfile.Profile() if profile else None
-    with patch.object(cluster, "StudyTrainable", NoOpTrainable), cluster.ray_executor(prepared, is_verbose=False) as executor:
+    with cluster.ray_executor(prepared, is_verbose=False) as ours:
+        executor = replace(ours, trainable=NoOpTrainable)
         before_mib, server_before_s = memory_mib(), cpu_s(server_pid) if server_pid else 0.0
         began_s, began_cpu_s, driver_s = time.perf_counter(), cpu_s(os.getpid()), time.process_time()
         with profiler or nullcontext():
