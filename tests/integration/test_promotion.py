@@ -63,7 +63,11 @@ def test_a_search_alone_promotes_nothing_over_a_champion(workplace: Workplace) -
 
 
 def test_a_confirmed_recipe_stays_or_becomes_champion_with_its_figures(workplace: Workplace) -> None:
-    result = json.loads(CliRunner().invoke(main, ["promote", "tiny", "--json"], env=dict(workplace.environment)).stdout)
+    ended = CliRunner().invoke(main, ["promote", "tiny", "--json"], env=dict(workplace.environment))
+    result = json.loads(ended.stdout)
+    assert ended.exit_code == (0 if result["is_promoted"] else 1)
+    granting = {"is the champion already", "there is no champion yet", "is better beyond the interval", "is equal and cheaper"}
+    assert result["is_promoted"] == (result["rule"] in granting)
     champion = registry_of(workplace).version_at("models:/tiny@champion")
     assert champion.version == result["champion"]
     confirmation = json.loads(champion.tags["study.confirmation"])
