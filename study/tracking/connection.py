@@ -58,6 +58,11 @@ class Connection:
         return (Connection, (self.uri,))
 
     @property
+    def pages(self) -> str:
+        """Where a person's browser finds the server: `STUDY_MLFLOW_PAGES` where that is not where this process finds it."""
+        return (os.environ.get("STUDY_MLFLOW_PAGES") or self.shown).rstrip("/")
+
+    @property
     def is_server(self) -> bool:
         """Whether a server stands between us and the database."""
         return self.uri.startswith("http")

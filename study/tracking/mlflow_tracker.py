@@ -155,7 +155,7 @@ class MlflowTracker(Recorder):
     def address(self, run_id: str) -> str:
         """See `Tracker.address`."""
         if self.connection.is_server:
-            return f"{self.connection.shown}/{self.page(run_id)}"
+            return f"{self.connection.pages}/{self.page(run_id)}"
         tags = self._patiently(f"know run {run_id}", lambda: self.connection.client.get_run(run_id).data.tags)
         return f"study ui {tags.get(NAME_TAG, '')}".strip()
 

@@ -22,8 +22,9 @@ def serve_pages(tracker: MlflowTracker, name: str | None, port: int, announce: C
     """
     page = tracker.page(require_study(name, tracker.studies()).run_id)
     if tracker.connection.is_server:
-        announce(f"{tracker.connection.shown}/{page}")
-        webbrowser.open(f"{tracker.connection.uri}/{page}")
+        address = f"{tracker.connection.pages}/{page}"
+        announce(address)
+        webbrowser.open(address.replace(tracker.connection.shown, tracker.connection.uri, 1))  # with the password it holds
         return
     announce(f"http://127.0.0.1:{port}/{page}\nCtrl-C ends it")
     # One worker: with several, every request waits 43 ms for a delayed acknowledgement (uvicorn #3149).

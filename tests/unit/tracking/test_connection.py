@@ -231,3 +231,10 @@ def test_what_mlflow_wraps_is_seen_through() -> None:
     with pytest.raises(MlflowException) as raised:
         http_request(get_default_host_creds("http://127.0.0.1:9"), "/x", "POST", max_retries=0)  # type: ignore[no-untyped-call]
     assert kind_of(raised.value) is StoreAwayError
+
+
+def test_pages_are_where_a_browser_finds_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = Connection("http://somebody:secret@mlflow:5000")
+    assert connection.pages == connection.shown
+    monkeypatch.setenv("STUDY_MLFLOW_PAGES", "http://127.0.0.1:5000/")
+    assert connection.pages == "http://127.0.0.1:5000"
