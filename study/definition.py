@@ -20,7 +20,7 @@ from study.search_definition import Constraint, Quantity, parse_constraint
 from study.search_definition import PrunerDefinition as PrunerDefinition
 from study.search_definition import SearchDefinition as SearchDefinition
 from study.space import Range, SearchSpace, check_points, parse_space
-from study.trial import Plain, TrialConfig, flatten
+from study.trial import Plain, TrialConfig, flatten, nest
 from study.validation import explain
 
 Metric = Literal["balanced_accuracy", "accuracy", "macro_f1", "loss", "top5_accuracy", "calibration_error", "mae", "r2"]
@@ -186,7 +186,7 @@ def parse_definition(text: str, file: Path, shown_as: str | None = None) -> Stud
     except tomllib.TOMLDecodeError as error:
         raise DefinitionError(f"a definition must be valid TOML, but {where} is not: {error}. Mend that line.") from None
     try:
-        fixed = TrialConfig.model_validate(table.get("trial", {}))
+        fixed = TrialConfig.model_validate(_by_tables(table.get("trial", {})))
     except ValidationError as error:
         raise explain(error, TrialConfig, where, prefix="trial.") from None
     raw_space = table.get("space", {})
@@ -203,6 +203,15 @@ def parse_definition(text: str, file: Path, shown_as: str | None = None) -> Stud
     _check_grid(definition, where)
     _check_claims(definition, where)
     return definition.model_copy(update={"search": _settled_search(definition, where)})
+
+
+def _by_tables(trial: Any) -> Any:
+    """`[trial]`, unchecked, with keys as [space] writes them ("optimizer.lr", quoted) put into their tables."""
+    if not isinstance(trial, dict):
+        return trial
+    quoted = {key for key in trial if "." in key and isinstance(trial.get(key.split(".")[0], {}), dict)}
+    plain = {key: value for key, value in trial.items() if key not in quoted}
+    return nest(flatten(plain) | {key: trial[key] for key in quoted}) if quoted else trial
 
 
 def _settled_search(definition: StudyDefinition, where: str) -> SearchDefinition:

@@ -435,3 +435,24 @@ def test_a_mistake_in_the_search_gets_one_line(added: str, expected: tuple[str, 
     assert "\n" not in message
     for part in (*expected, "tiny.toml"):
         assert part in message
+
+
+def test_fixed_keys_may_be_quoted_as_searched_ones_are() -> None:
+    text = TEXT.replace(
+        "epochs = 3", 'epochs = 3\n"augmentation.flip" = 0.5\nschedule.name = "cosine"\n"schedule.warmup_epochs" = 1'
+    )
+    fixed = parse(text).trial
+    assert (fixed.augmentation.flip, fixed.schedule.name, fixed.schedule.warmup_epochs) == (0.5, "cosine", 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ('"schedule.nam" = "cosine"', "trial.schedule.nam"),
+        ('"schedul.name" = "cosine"', "trial.schedul"),
+        ('schedule = 3\n"schedule.name" = "cosine"', "trial.schedule"),
+    ],
+)
+def test_a_quoted_key_that_is_wrong_is_named(line: str, name: str) -> None:
+    with pytest.raises(DefinitionError, match=f"`{name}"):
+        parse(TEXT.replace("epochs = 3", f"epochs = 3\n{line}"))

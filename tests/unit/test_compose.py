@@ -1,0 +1,149 @@
+"""`docker-compose.yml` and what belongs to it, as far as they can be held without Docker's engine.
+
+What a running deployment does is walked through by `python -m tests.integration.compose.run`.
+"""
+
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ("init", "start", "backup", "restore", "postgres/databases.sh")
+compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+services: Mapping[str, Mapping[str, Any]] = compose["services"]
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Path:
+    """A folder with the files that Compose reads."""
+    shutil.copy(ROOT / "docker-compose.yml", tmp_path)
+    shutil.copytree(ROOT / "cluster", tmp_path / "cluster")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", services)
+def test_a_service_is_confined_and_looked_after(name: str) -> None:
+    service = services[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["read_only"] is True
+    assert service["restart"] == "unless-stopped"
+    assert "max-size" in service["logging"]["options"]
+    assert {"mem_limit", "healthcheck", "networks"} <= service.keys()
+
+
+def test_nothing_is_published_beyond_this_machine_unless_asked_for() -> None:
+    published = {name: service["ports"] for name, service in services.items() if "ports" in service}
+    assert published.keys() >= {"mlflow", "ray-head"}
+    assert all(port.startswith("${BIND_ADDRESS:-127.0.0.1}:") for ports in published.values() for port in ports)
+
+
+def test_only_its_users_share_a_network_with_the_database() -> None:
+    assert compose["networks"]["database"] == {"internal": True}
+    assert services["postgres"]["networks"] == ["database"]
+    assert {name for name, service in services.items() if "database" in service["networks"]} == {
+        "postgres",
+        "mlflow",
+        "ray-head",
+    }
+
+
+def test_no_secret_has_a_default() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    secrets = re.findall(r"\$\{(\w*(?:PASSWORD|TOKEN|SECRET_KEY)\w*)(:?[-?][^}]*)?\}", text)
+    assert len(secrets) >= 6
+    for name, default in secrets:
+        # The second mention of a secret may lean on the first, which asks for it; those of S3 may be empty.
+        assert default.startswith(":?") or default == "" or (name.startswith("AWS") and default == ":-"), name
+    written = {line.split("=")[0] for line in (ROOT / "cluster/init").read_text().splitlines() if "$(secret" in line}
+    assert {name for name, _ in secrets if not name.startswith("AWS")} == written
+
+
+def test_init_writes_secrets_for_its_owner_only_and_once(deployment: Path) -> None:
+    first = subprocess.run(["cluster/init"], cwd=deployment, check=True, capture_output=True, text=True)
+    file = deployment / ".env"
+    assert file.stat().st_mode & 0o777 == 0o600
+    values = dict(line.split("=") for line in file.read_text().splitlines() if "=" in line and not line.startswith("#"))
+    secrets = [value for name, value in values.items() if re.search("PASSWORD|TOKEN|SECRET", name)]
+    assert len(set(secrets)) == len(secrets) == 6
+    assert all(len(secret) >= 24 for secret in secrets)
+    assert not any(secret in first.stdout for secret in secrets)
+    written = file.read_text()
+    second = subprocess.run(["cluster/init"], cwd=deployment, check=False, capture_output=True, text=True)
+    assert second.returncode == 2
+    assert ".env exists and is kept" in second.stderr
+    assert file.read_text() == written
+
+
+def test_init_chooses_workers_with_gpus(deployment: Path) -> None:
+    subprocess.run(["cluster/init", "--gpu"], cwd=deployment, check=True, capture_output=True)
+    assert "COMPOSE_PROFILES=gpu" in (deployment / ".env").read_text()
+    refused = subprocess.run(["cluster/init", "--gpus"], cwd=deployment, check=False, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "--gpu, but it was given '--gpus'" in refused.stderr
+
+
+@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed")
+@pytest.mark.parametrize("options", [[], ["--gpu"]])
+def test_compose_takes_the_file(deployment: Path, options: list[str]) -> None:
+    subprocess.run(["cluster/init", *options], cwd=deployment, check=True, capture_output=True)
+    done = subprocess.run(["docker-compose", "config"], cwd=deployment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    worker = "ray-worker-gpu" if options else "ray-worker"
+    assert worker in yaml.safe_load(done.stdout)["services"]
+
+
+@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed")
+def test_without_secrets_compose_says_what_to_do(deployment: Path) -> None:
+    done = subprocess.run(["docker-compose", "config"], cwd=deployment, check=False, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "run cluster/init first, it writes .env with random secrets" in done.stderr
+
+
+@pytest.mark.parametrize("role", ["ray-head", "ray-worker", "mlflow"])
+def test_a_container_without_its_variables_says_which(role: str) -> None:
+    done = subprocess.run(
+        [ROOT / "cluster/start", role], env={"PATH": "/usr/bin:/bin"}, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert re.fullmatch(rf"start {role}: \w+ must be set, but it is empty\. .*cluster/init.*\n", done.stderr)
+
+
+def test_restore_takes_only_a_whole_backup(tmp_path: Path) -> None:
+    done = subprocess.run([ROOT / "cluster/restore", tmp_path], check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"name a folder that cluster/backup wrote to its end; {tmp_path} is none" in done.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_hold_what_shellcheck_asks(script: str) -> None:
+    subprocess.run(["sh", "-n", ROOT / "cluster" / script], check=True)
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not installed")
+    done = subprocess.run(["shellcheck", "-x", f"cluster/{script}"], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_image_pins_all_that_the_project_asks_for() -> None:
+    pins = dict(re.findall(r"^([\w.-]+)(?:\[[^]]*\])?==(\S+)", (ROOT / "cluster/constraints.txt").read_text(), re.MULTILINE))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *extras["cluster"], *extras["timm"], *extras["onnx"]]
+    names = {re.match(r"[\w.-]+", one).group().lower().replace("_", "-") for one in asked}  # type: ignore[union-attr]
+    assert names <= pins.keys()
+
+
+def test_the_image_holds_only_what_is_copied_on_purpose() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in lines
+    copied = re.findall(r"^COPY (.+) \S+$", (ROOT / "cluster/Dockerfile").read_text(), re.MULTILINE)
+    files = {file for line in copied for file in line.split()}
+    assert {f"!{file}" for file in files} <= set(lines)
+    assert all((ROOT / file).exists() for file in files)
