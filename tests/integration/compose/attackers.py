@@ -84,7 +84,7 @@ def scan_from_elsewhere(deployment: Deployment) -> str:
 
 
 def _open_ports(address: str) -> set[int]:
-    scan = ["nmap", "-Pn", "-n", "-p-", "--min-rate", "4000", "--max-retries", "2", "-oG", "-", address]
+    scan = ["nmap", "-Pn", "-n", "-p-", "--min-rate", "10000", "--max-retries", "1", "-oG", "-", address]
     done = subprocess.run(["ip", "netns", "exec", NAMESPACE, *scan], capture_output=True, text=True, check=True)
     return {int(port) for port in re.findall(r"(\d+)/open/tcp", done.stdout)}
 
