@@ -72,7 +72,7 @@ def test_init_writes_secrets_for_its_owner_only_and_once(deployment: Path) -> No
     assert file.stat().st_mode & 0o777 == 0o600
     values = dict(line.split("=") for line in file.read_text().splitlines() if "=" in line and not line.startswith("#"))
     secrets = [value for name, value in values.items() if re.search("PASSWORD|TOKEN|SECRET", name)]
-    assert len(set(secrets)) == len(secrets) == 6
+    assert len(set(secrets)) == len(secrets) == 7
     assert all(len(secret) >= 24 for secret in secrets)
     assert not any(secret in first.stdout for secret in secrets)
     written = file.read_text()
