@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from study import __version__
-from study.commands import comparing, drawing, explaining, models, places, promoting, results, studies
+from study.commands import comparing, drawing, explaining, models, places, promoting, remote, results, studies
 from study.errors import StudyError
 
 
@@ -43,6 +43,7 @@ for command in (
     *(explaining.explain, explaining.visualize),
     places.locate,
     drawing.draw,
+    *(remote.status, remote.logs, remote.stop, remote.receive),
 ):
     main.add_command(command)
 

@@ -16,6 +16,7 @@ GENERATED_TARGETS = ("type", "country", "view")
 # Keys that only some sources take; all others go with every source.
 KEYS_OF_SOME = {
     "images": ("table",),
+    "also_needs": ("table",),
     "group": ("table",),
     "task": ("table",),
     "log_target": ("table",),
@@ -98,6 +99,9 @@ class DataDefinition(Plain):
     generated: Literal["instruments"] | None = Field(default=None, description="drawn here, for offline use")
 
     images: Columns | None = Field(default=None, description="table only: the columns with photos, one for each view")
+    also_needs: Columns | None = Field(
+        default=None, description="table only: columns of photos that a row must have as well, though they are not shown"
+    )
     target: str | None = Field(
         default=None,
         min_length=1,
@@ -163,6 +167,10 @@ class DataDefinition(Plain):
         if self.images is None:
             raise ValueError("a table needs `images`, but there is none. Name the column, or columns, with the photos")
         _check_distinct("images", self.images)
+        _check_distinct("also_needs", self.also_needs or ())
+        shown = next((name for name in self.also_needs or () if name in self.images), None)
+        if shown is not None:
+            raise ValueError(f"`also_needs` is for photos that are not shown, but names {shown!r} of `images`. Remove it there")
         if self.target is None:
             raise ValueError("a table needs `target`, but there is none. Name the column to learn")
         for key, names in (("target", (self.target,)), ("group", (self.group,)), ("places.columns", self._place_columns)):

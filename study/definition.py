@@ -12,6 +12,7 @@ from pydantic import Field, Strict, ValidationError, field_validator, model_vali
 
 from study.claim_definition import Claim as Claim
 from study.claim_definition import check_claims
+from study.confirm_definition import ConfirmDefinition as ConfirmDefinition
 from study.data_definition import DataDefinition as DataDefinition
 from study.data_definition import SplitDefinition as SplitDefinition
 from study.data_definition import Task
@@ -95,13 +96,6 @@ class Objective(Plain):
                 f"`objective.metric` = 'top5_accuracy' needs {MIN_TOP5_CLASSES} classes or more, but [data] has {num_classes}. "
                 f"Use accuracy."
             )
-
-
-class ConfirmDefinition(Plain):
-    """After the search: the best recipes again with fresh seeds; then the test split is read, once."""
-
-    top: int = Field(default=3, ge=1)
-    seeds: int = Field(default=5, ge=2)
 
 
 class Resources(Plain):
@@ -200,6 +194,7 @@ def parse_definition(text: str, file: Path, shown_as: str | None = None) -> Stud
         raise explain(error, StudyDefinition, where) from None
     _check_metric(definition, where)
     _check_class_keys(definition, where)
+    _check_image_size(definition, where)
     _check_grid(definition, where)
     _check_claims(definition, where)
     return definition.model_copy(update={"search": _settled_search(definition, where)})
@@ -266,8 +261,21 @@ def _check_class_keys(definition: StudyDefinition, where: str) -> None:
                 )
 
 
+def _check_image_size(definition: StudyDefinition, where: str) -> None:
+    searched = definition.space.parameters.get("image_size")
+    asked = [("[trial]", definition.trial.image_size)] if searched is None or searched.when else []
+    asked += [("[space]", int(value)) for value in searched.examples()] if searched else []
+    for table, size in asked:
+        if size is not None and size > definition.data.image_size:
+            raise DefinitionError(
+                f"`image_size` of a trial must be at most that of [data], at which photos are packed, "
+                f"{definition.data.image_size}, but is {size} in {where} {table}. Lower it, or raise image_size in [data]."
+            )
+
+
 def _check_claims(definition: StudyDefinition, where: str) -> None:
-    mistake = check_claims(definition.claims, definition.space.parameters)
+    altered = definition.confirm.altered_tests if definition.confirm is not None else ()
+    mistake = check_claims(definition.claims, definition.space.parameters, altered)
     if mistake is not None:
         raise DefinitionError(f"[[claims]] in {where}: {mistake}")
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from study.analysis.claims import judge
-from study.analysis.reading import CONFIRM_SUFFIX
+from study.analysis.evidence import StudyEvidence
+from study.analysis.paired_studies import judged_in_pairs
+from study.analysis.reading import CONFIRM_SUFFIX, read_study
 from study.analysis.suite import Begun, Suite, SuiteState, SuiteStudy
 from study.analysis.suite_report import write_suite_report
 from study.answering import REPORT_FOLDER, answer
@@ -116,7 +118,7 @@ def run_suite(
     files = definitions_in(folder, with_subfolders=with_subfolders)
     _require_different_names(files)
     MlflowTracker(settings.tracking_uri).check()
-    studies = list(_studies(files, _Runner(settings, listening, options)))
+    studies = _judged_in_pairs(list(_studies(files, _Runner(settings, listening, options))), settings)
     suite = Suite(folder.resolve().name, folder, studies)
     return SuiteRun(suite, write_suite_report(suite, settings.study_folder(suite.name + SUITE_SUFFIX) / REPORT_FOLDER))
 
@@ -143,6 +145,22 @@ def _studies(files: Sequence[Path], runner: _Runner) -> Iterator[SuiteStudy]:
         study = runner.run(file)
         is_interrupted = study.state is SuiteState.INTERRUPTED
         yield study
+
+
+def _judged_in_pairs(studies: Sequence[SuiteStudy], settings: Settings) -> list[SuiteStudy]:
+    """The studies with the claims that set one against another, whichever of them ran first."""
+    complete = {study.name for study in studies if study.state is SuiteState.COMPLETE}
+    tracker = MlflowTracker(settings.tracking_uri)
+
+    def evidence_of(name: str) -> StudyEvidence | None:
+        return read_study(name, tracker, open_storage(settings.storage)) if name in complete else None
+
+    return [
+        replace(study, judgements=judged_in_pairs(study.name, study.judgements, evidence_of))
+        if any(one.claim.against is not None for one in study.judgements)
+        else study
+        for study in studies
+    ]
 
 
 def _not_begun(file: Path) -> SuiteStudy:

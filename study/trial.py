@@ -114,6 +114,9 @@ class TrialConfig(Plain):
     )
     head: Head = Field(default="replace", description="replace the last layer | keep it and append one")
     dropout: float | None = Field(default=None, ge=0, lt=1, description="before the new layer; default: the backbone's own")
+    image_size: int | None = Field(
+        default=None, ge=16, le=1024, description="pixels; photos are made so small a batch at a time. Default: as packed"
+    )
     normalization: Normalization = Field(
         default="imagenet", description="ImageNet's statistics | this training split's | each image's own"
     )
@@ -139,6 +142,10 @@ class TrialConfig(Plain):
         default=None, ge=0, lt=2**31, description="None: derived from the study's seed and the trial's number"
     )
     compute: ComputeConfig = ComputeConfig()
+
+    def seen_size(self, packed_size: int) -> int:
+        """Side in pixels of what the network sees of photos that are packed at `packed_size`."""
+        return self.image_size or packed_size
 
     @model_validator(mode="after")
     def _warms_up_before_the_end(self) -> Self:

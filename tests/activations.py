@@ -36,9 +36,10 @@ def image_inputs(
 ) -> ImageInputs:
     """Photos in front of a model whose head is drawn from `seed`."""
     weights = weights or ResolvedWeights(None, RANDOM_DIGEST)
-    model = build_classifier(config, data.num_classes, weights, seed, image_size=data.image_size)
+    model = build_classifier(config, data.num_classes, weights, seed, image_size=config.seen_size(data.image_size))
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return ImageInputs(data.images, make_normalizer(config.normalization, data.statistics), model, device)
+    normalizer = make_normalizer(config.normalization, data.statistics)
+    return ImageInputs(data.images, normalizer, model, device, image_size=config.image_size)
 
 
 def opened(

@@ -18,12 +18,22 @@ STORE_BYTES = 80 * 2**20  # the least that Ray takes is 75 MiB
 NODE_S = 60.0
 
 
+# Ray asks a node every 3 s whether it lives, and gives it up at the fifth time: a lost one would be waited for 15 s. A node
+# that is only slow has 10 s for each answer, so none is given up for that.
+QUICK_TO_NOTICE = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
+
+
 @contextmanager
 def simulated_cluster(num_nodes: int, cpus: int, gpus: int = 0) -> Iterator[Cluster]:
     """A head that takes no trial, and nodes that declare what they are told to."""
     cluster = Cluster(
         initialize_head=True,
-        head_node_args={"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False},
+        head_node_args={
+            "num_cpus": 0,
+            "object_store_memory": STORE_BYTES,
+            "include_dashboard": False,
+            "_system_config": QUICK_TO_NOTICE,
+        },
     )
     try:
         for _ in range(num_nodes):
@@ -62,9 +72,10 @@ def node_with_own_mounts(cluster: Cluster, mounts: Sequence[Sequence[str]]) -> I
         _wait_for_nodes(cluster, known + 1)
         yield Path(f"/proc/{process.pid}/root")
     finally:
+        known = _num_alive(cluster)  # others may have come or gone meanwhile
         process.send_signal(signal.SIGTERM)  # Ray stops what it started
         process.wait(30)
-        _wait_for_nodes(cluster, known)
+        _wait_for_nodes(cluster, known - 1)
 
 
 def _wait_for_nodes(cluster: Cluster, number: int) -> None:

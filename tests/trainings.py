@@ -27,7 +27,8 @@ def config_of(**values: Any) -> TrialConfig:
 
 
 def build(config: TrialConfig, data: StudyData, seed: int = 0) -> Classifier:
-    return build_classifier(config, data.num_outputs, RANDOM, seed, image_size=data.image_size, num_views=data.num_views)
+    size_px = config.seen_size(data.image_size)
+    return build_classifier(config, data.num_outputs, RANDOM, seed, image_size=size_px, num_views=data.num_views)
 
 
 def begin(

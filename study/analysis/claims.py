@@ -69,6 +69,10 @@ def judge(definition: StudyDefinition, comparison: Comparison | None) -> list[Ju
 def _judged(claim: Claim, comparison: Comparison | None, quality: Quality) -> tuple[Verdict, str, str]:
     if comparison is None:
         return Verdict.NOT_MEASURED, "the study has no result yet", ""
+    if claim.against is not None:
+        return Verdict.NOT_MEASURED, f"judged where a suite runs this study and {claim.against}", ""
+    if claim.altered is not None:
+        return _of_altered_photos(claim, comparison, quality)
     if claim.factor is None:
         return _of_the_figure(claim, comparison, quality)
     effect = next((one for one in comparison.effects if one.factor == claim.factor), None)
@@ -97,6 +101,19 @@ def _of_the_figure(claim: Claim, comparison: Comparison, quality: Quality) -> tu
     verdict = Verdict.CONFIRMED if reached else Verdict.REFUTED if missed else Verdict.NOT_SHOWN
     found = f"{quality.text(test.value)} {quality.name} on the test split"
     return verdict, found, f"95 % interval {quality.plain(test.low)} to {quality.plain(test.high)}, n = {test.n}"
+
+
+def _of_altered_photos(claim: Claim, comparison: Comparison, quality: Quality) -> tuple[Verdict, str, str]:
+    """Decided, where the whole interval of the best recipe's loss lies on one side of the margin."""
+    best = comparison.confirmed[0].trial if comparison.confirmed else None
+    found = next((one for one in comparison.altered if (one.trial, one.alteration) == (best, claim.altered)), None)
+    if found is None:
+        return Verdict.NOT_SHOWN, f"nothing was confirmed on {claim.altered} photos", ""
+    is_more, is_less = found.loss.low > claim.margin, found.loss.high < claim.margin
+    is_decided = is_more or is_less
+    verdict = Verdict.NOT_SHOWN if not is_decided else Verdict.CONFIRMED if is_more == claim.loses else Verdict.REFUTED
+    told = f"{quality.text(found.test.value)} {quality.name} on {claim.altered} copies of the test split"
+    return verdict, told, f"loss {quality.gap(found.loss)}, n = {found.loss.n}"
 
 
 def _of_an_open_question(effect: FactorEffect, quality: Quality) -> tuple[Verdict, str, str]:

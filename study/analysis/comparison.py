@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from itertools import chain
 
+from study.analysis.altered_tests import altered_tests, answer_sentences, caution
 from study.analysis.confirmed import confirmed_recipes, paired_comparisons, recommended_recipe
 from study.analysis.effects import factor_effects
-from study.analysis.evidence import StudyEvidence
+from study.analysis.evidence import StudyEvidence, by_photos
 from study.analysis.factors import BLOCKS
 from study.analysis.findings import Comparison, ConfirmedRecipe
 from study.analysis.interactions import interactions
 from study.analysis.leaderboard import front_of, ranked_trials
 from study.analysis.observations import observe
 from study.analysis.sentences import Unit
-from study.analysis.telling import answer_of, method_of, warnings_of
+from study.analysis.telling import SamePhotos, answer_of, method_of, warnings_of
 from study.definition import Objective
 from study.errors import DefinitionError
 from study.search.importance import importances
@@ -35,24 +36,31 @@ def compare(studies: Sequence[StudyEvidence]) -> Comparison:
     found = interactions(observations, unit)
     confirmed = list(chain.from_iterable(confirmed_recipes(study) for study in studies))
     pairs = list(chain.from_iterable(paired_comparisons(study, unit) for study in studies))
-    recommended = _recommended(studies, unit)
-    leaderboard = ranked_trials(studies)
+    altered = list(chain.from_iterable(altered_tests(study, unit) for study in studies))
+    groups = by_photos(studies)
+    parts = [_same_photos(group, unit, is_only=len(groups) == 1) for group in groups]
+    recommended = parts[0].recommended if len(parts) == 1 else None
     front = front_of(studies[0]) if len(studies) == 1 else []
     return Comparison(
         studies=[study.name for study in studies],
         objective=objective.key,
         is_maximized=objective.is_maximized,
-        answer=answer_of(leaderboard, effects, confirmed, pairs, recommended, front, unit),
+        answer=[
+            *answer_of(parts, effects, confirmed, pairs, front, unit),
+            *([] if recommended is None else answer_sentences(altered, recommended.trial, recommended.study)),
+        ],
         effects=effects,
         interactions=found,
-        leaderboard=leaderboard,
+        leaderboard=list(chain.from_iterable(part.leaderboard for part in parts)),
         confirmed=confirmed,
         pairs=pairs,
         recommended=None if recommended is None else recommended.trial,
         method=method_of(observations, studies, is_exploratory),
-        warnings=warnings_of(observations, studies, confirmed),
+        warnings=[*warnings_of(observations, studies, confirmed), *caution(altered)],
         recommended_study="" if recommended is None else recommended.study,
         front=front,
+        studies_by_photos=[[study.name for study in group] for group in groups],
+        altered=altered,
     )
 
 
@@ -84,10 +92,13 @@ def _importance(studies: Sequence[StudyEvidence]) -> dict[str, float]:
     return {key: total / weights[key] for key, total in totals.items() if key not in BLOCKS}
 
 
+def _same_photos(studies: Sequence[StudyEvidence], unit: Unit, *, is_only: bool) -> SamePhotos:
+    name = "" if is_only else " and ".join(study.name for study in studies)
+    return SamePhotos(ranked_trials(studies), _recommended(studies, unit), name)
+
+
 def _recommended(studies: Sequence[StudyEvidence], unit: Unit) -> ConfirmedRecipe | None:
-    """Of one study its own; of several on the same photos, that with the best mean on validation."""
-    if len({study.data_digest for study in studies}) > 1:
-        return None
+    """Of one study its own; of several, which are on the same photos, that with the best mean on validation."""
     found = [recommended_recipe(confirmed_recipes(study), paired_comparisons(study, unit)) for study in studies]
     told = [one for one in found if one is not None and one.val is not None]
     best = max if unit.is_maximized else min

@@ -2,21 +2,21 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 from typing import Any
 
+from study.analysis.costs import cost_known_of, is_cheaper
 from study.analysis.evidence import StudyEvidence, TrialEvidence
 from study.analysis.factors import BLOCKS
 from study.analysis.findings import ConfirmedRecipe, Estimate, PairedComparison
 from study.analysis.matched import holm
 from study.analysis.sentences import Unit
+from study.confirm_definition import Alteration, prefix_of
 from study.intervals import MeanInterval, Place, held_out_ratio, mean_interval
 from study.trial import TrialState
 
 SIGNIFICANT = 0.05
-MIN_SAVING = 0.05  # of the winner's cost: less is no reason to take another, and seconds vary by as much from run to run
-COST_ORDER = ("latency_ms", "flops_g", "parameters_m", "seconds")  # the first that is known of both says which is cheaper
 WINNER, RUNNER_UP, BASELINE = "winner", "runner-up", "baseline"
 
 
@@ -26,6 +26,7 @@ class Repeated:
 
     Attributes:
         is_beaten: it was not repeated as often as the others: the race (study/search/race.py) found it worse.
+        altered: as `test`, on altered copies of its photos.
     """
 
     trial: int
@@ -34,6 +35,7 @@ class Repeated:
     test: Mapping[Place, float]
     cost: Mapping[str, float]
     is_beaten: bool = False
+    altered: Mapping[Alteration, Mapping[Place, float]] = field(default_factory=dict)
 
 
 def repeated_recipes(study: StudyEvidence) -> list[Repeated]:
@@ -42,7 +44,7 @@ def repeated_recipes(study: StudyEvidence) -> list[Repeated]:
     A recipe that was beaten in the race comes after the others: its mean is of the first rounds only, which may have been the
     easier ones. A repetition that failed was tried all the same: its round counts for nobody.
     """
-    metric = f"test_{study.definition.objective.metric}"
+    metric = study.definition.objective.metric
     groups: dict[str, list[TrialEvidence]] = {}
     num_tried: Counter[str] = Counter()
     for one in study.repetitions:
@@ -102,10 +104,11 @@ def paired_comparisons(study: StudyEvidence, unit: Unit) -> list[PairedCompariso
     found = [(pair, *_paired(recipes[pair[0]], recipes[pair[1]], ratio)) for pair in pairs]
     told = [(pair, difference, p_value) for pair, difference, p_value in found if difference is not None]
     shown = [corrected < SIGNIFICANT for corrected in holm([p_value for *_, p_value in told])]
-    return [
-        PairedComparison(*pair, difference, p_value, is_shown, _sentence(pair, difference, is_shown, unit), study.name)
+    compared = [
+        PairedComparison(*pair, difference, p_value, is_shown, "", study.name, len(told))
         for (pair, difference, p_value), is_shown in zip(told, shown, strict=True)
     ]
+    return [replace(one, sentence=_sentence(one, unit)) for one in compared]
 
 
 def recommended_recipe(recipes: Sequence[ConfirmedRecipe], pairs: Sequence[PairedComparison]) -> ConfirmedRecipe | None:
@@ -113,22 +116,17 @@ def recommended_recipe(recipes: Sequence[ConfirmedRecipe], pairs: Sequence[Paire
     if not recipes or recipes[0].test is None:
         return None
     winner, own = recipes[0], equals_of(recipes, pairs)
-    name = cost_name(own)
+    name = cost_known_of([one.cost for one in own])
     if name is None:
         return winner
     cheapest = min(own, key=lambda one: one.cost[name])
-    return cheapest if cheapest.cost[name] <= (1 - MIN_SAVING) * winner.cost[name] else winner
+    return cheapest if is_cheaper(name, cheapest.cost, winner.cost) else winner
 
 
 def equals_of(recipes: Sequence[ConfirmedRecipe], pairs: Sequence[PairedComparison]) -> list[ConfirmedRecipe]:
     """The winner, and those that no shown difference sets apart from it; `recipes` and `pairs` of one study."""
     equals = {one.second for one in pairs if one.first == recipes[0].trial and not one.is_shown}
     return [recipes[0], *(one for one in recipes[1:] if one.trial in equals and not one.is_beaten)]
-
-
-def cost_name(recipes: Sequence[ConfirmedRecipe]) -> str | None:
-    """The first quantity in COST_ORDER that is known of all."""
-    return next((name for name in COST_ORDER if all(name in one.cost for one in recipes)), None)
 
 
 def ratio_of(study: StudyEvidence) -> float:
@@ -152,12 +150,12 @@ def _paired(first: Repeated, second: Repeated, ratio: float) -> tuple[Estimate |
     return (estimate_of(found), found.p_value) if found else (None, 1.0)
 
 
-def _sentence(pair: tuple[int, int], difference: Estimate, is_shown: bool, unit: Unit) -> str:
-    first, second = pair
-    if not is_shown:
-        return f"no significant difference between trials {first} and {second} on test: {unit.difference(difference)}"
-    is_first_better, better = unit.better_by(difference)
-    names = (first, second) if is_first_better else (second, first)
+def _sentence(pair: PairedComparison, unit: Unit) -> str:
+    if not pair.is_shown:
+        told = f"{unit.difference(pair.difference)}{pair.alone}"
+        return f"no significant difference between trials {pair.first} and {pair.second} on test: {told}"
+    is_first_better, better = unit.better_by(pair.difference)
+    names = (pair.first, pair.second) if is_first_better else (pair.second, pair.first)
     return f"trial {names[0]} beats trial {names[1]} on test by {unit.number(better.value)}{unit.name} {unit.interval(better)}"
 
 
@@ -165,8 +163,17 @@ def _repeated(group: Sequence[TrialEvidence], study: StudyEvidence, metric: str)
     recipe = {key: value for key, value in group[0].searched.items() if key not in BLOCKS}
     places = [(int(one.recipe.get("fold", 0)), int(one.recipe.get("seed") or 0)) for one in group]
     val = {place: one.value for place, one in zip(places, group, strict=True) if one.value is not None}
-    test = {place: one.metrics[metric] for place, one in zip(places, group, strict=True) if metric in one.metrics}
-    return Repeated(_first_with(recipe, study), recipe, val, test, _mean_cost(group))
+    confirm = study.definition.confirm
+    altered = {
+        alteration: _told_of(group, places, f"{prefix_of(alteration)}_{metric}")
+        for alteration in (confirm.altered_tests if confirm is not None else ())
+    }
+    test = _told_of(group, places, f"{prefix_of()}_{metric}")
+    return Repeated(_first_with(recipe, study), recipe, val, test, _mean_cost(group), altered=altered)
+
+
+def _told_of(group: Sequence[TrialEvidence], places: Sequence[Place], metric: str) -> dict[Place, float]:
+    return {place: one.metrics[metric] for place, one in zip(places, group, strict=True) if metric in one.metrics}
 
 
 def _first_with(recipe: Mapping[str, Any], study: StudyEvidence) -> int:

@@ -59,3 +59,11 @@ class StudyEvidence:
     repetitions: Sequence[TrialEvidence] = ()
     data_digest: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def by_photos(studies: Sequence[StudyEvidence]) -> list[list[StudyEvidence]]:
+    """Studies on the same photos, split alike, together: the values of others do not compare."""
+    groups: dict[str, list[StudyEvidence]] = {}
+    for study in studies:
+        groups.setdefault(study.data_digest, []).append(study)
+    return list(groups.values())

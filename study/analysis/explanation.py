@@ -12,7 +12,7 @@ from torch.nn import functional
 from study.analysis.activation import Activation, Unit, UnitKind, device_of, network_input
 from study.analysis.attribution import grad_cam, integrated_gradients, last_map
 from study.analysis.occlusion import Bubbles, occlude
-from study.data.images import Photo, Pixels, square_of
+from study.data.images import Photo, Pixels
 from study.errors import DataError, ModelError
 from study.models.exported import ExportedModel
 
@@ -173,7 +173,7 @@ def pixels_of(model: ExportedModel, photos: Sequence[Photo]) -> Pixels:
     Raises:
         DataError: naming the photo that cannot be read.
     """
-    return np.stack([square_of(photo, model.contract.image_size) for photo in photos])
+    return model.contract.pixels_of(photos)
 
 
 def _smoothed(maps: Maps) -> Maps:

@@ -1,8 +1,8 @@
 """Searched keys as factors with levels: choices as they are, numbers as thirds of the searched range on its own scale."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from study.analysis.evidence import StudyEvidence, TrialEvidence
-from study.space import Choices, Distribution, Range
+from study.space import Choices, Distribution, Range, Scalar
 
 NUM_RANGES = 3  # of a range of numbers: low, middle, high; more would leave too few trials to each in a study of 50
 MAX_STEPS = 5  # a range of so many values or fewer is taken value by value
@@ -24,12 +24,14 @@ class Factor:
     Attributes:
         codes: each trial's level, int [num_trials]; -1 where the key is not searched or its value lies outside.
         places: where in its range a number lies, -0.5 to 0.5, float [num_trials]; None for a factor of choices.
+        outside: rows of the trials that have a value which is no level, with that value.
     """
 
     key: str
     levels: Sequence[str]
     codes: np.ndarray
     places: np.ndarray | None = None
+    outside: Mapping[int, Any] = field(default_factory=dict)
 
     @property
     def is_choice(self) -> bool:
@@ -66,20 +68,41 @@ def _value(key: str, trial: TrialEvidence, searching: Mapping[str, frozenset[str
 
 
 def _union(distributions: Sequence[Distribution]) -> Distribution:
-    """One distribution that holds those of several studies, as far as they are of one kind."""
-    first = distributions[0]
-    same_kind = [one for one in distributions if type(one) is type(first)]
-    if isinstance(first, Choices):
-        return Choices(choices=tuple(dict.fromkeys(choice for one in same_kind for choice in one.grid())))
-    ranges = [one for one in same_kind if isinstance(one, Range)]
-    low, high = min(one.low for one in ranges), max(one.high for one in ranges)
-    steps = {one.step for one in ranges}
-    step = next(iter(steps)) if len(steps) == 1 else None
-    return Range(low=low, high=high, log=all(one.log for one in ranges), step=step)
+    """One distribution that holds those of several studies, as far as they are of one kind.
+
+    Choices of numbers beside a range are values of a wider range; choices of anything else cannot be.
+    """
+    if all(isinstance(one, Choices) for one in distributions):
+        return Choices(choices=tuple(_distinct(choice for one in distributions for choice in one.grid())))
+    values = [value for one in distributions for value in one.examples()]
+    bounds = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    ranges = [one for one in distributions if isinstance(one, Range)]
+    low, high = min(bounds), max(bounds)
+    is_log = all(one.log for one in ranges) and low > 0
+    whole = Range(low=low, high=high, log=is_log, step=None if is_log else _shared_step(distributions))
+    # Where the studies' values lie on no common grid, all of them are numbers of a range without steps.
+    holds_all = all(whole.fit(value) is not None for value in bounds)
+    return whole if holds_all else Range(low=float(low), high=float(high), log=is_log)
+
+
+def _distinct(choices: Iterable[Scalar]) -> list[Scalar]:
+    """Each once: 1 and 1.0 are one, 1 and true are two."""
+    return list({(choice, isinstance(choice, bool)): choice for choice in choices}.values())
+
+
+def _shared_step(distributions: Sequence[Distribution]) -> float | None:
+    """Of ranges that all have the same; None where one has none, or choices stand beside them."""
+    steps = {one.step if isinstance(one, Range) else None for one in distributions}
+    return next(iter(steps)) if len(steps) == 1 else None
 
 
 def _factor(key: str, distribution: Distribution, values: Sequence[Any]) -> Factor:
     fitting = [None if value is None else distribution.fit(value) for value in values]
+    outside = {row: value for row, value in enumerate(values) if value is not None and fitting[row] is None}
+    return replace(_placed(key, distribution, fitting), outside=outside)
+
+
+def _placed(key: str, distribution: Distribution, fitting: Sequence[Any]) -> Factor:
     if isinstance(distribution, Range) and (distribution.is_endless or len(distribution.grid()) > MAX_STEPS):
         return _ranged(key, distribution, fitting)
     codes = np.array([-1 if value is None else _index(value, distribution) for value in fitting], dtype=int)

@@ -136,11 +136,43 @@ class PairedComparison:
         difference: `first` minus `second`, on the test split.
         is_shown: whether p_value, corrected for the number of pairs (Holm), is below 0.05.
         study: that both are of.
+        num_pairs: that were compared in it.
     """
 
     first: int
     second: int
     difference: Estimate
+    p_value: float
+    is_shown: bool
+    sentence: str
+    study: str = ""
+    num_pairs: int = 1
+
+    @property
+    def alone(self) -> str:
+        """That a difference which is not shown would be, were this the only pair; "" for any other."""
+        is_clear = self.difference.low * self.difference.high > 0 and self.difference.low < self.difference.high
+        return f", by itself clear, not among {self.num_pairs} pairs" if is_clear and not self.is_shown else ""
+
+
+@dataclass(frozen=True)
+class AlteredTest:
+    """A confirmed recipe on altered copies of the test photos.
+
+    Attributes:
+        alteration: a word of `study.confirm_definition.Alteration`.
+        test: the objective on the copies.
+        loss: by how much it is worse there than on the photos as they are, in pairs; positive is worse.
+        share: the loss as a share of what the recipe reaches above chance; None where chance is not known.
+        is_shown: whether p_value, corrected for the study's recipes and alterations (Holm), is below 0.05.
+        study: that the recipe is of.
+    """
+
+    trial: int
+    alteration: str
+    test: Estimate
+    loss: Estimate
+    share: float | None
     p_value: float
     is_shown: bool
     sentence: str
@@ -156,8 +188,11 @@ class Comparison:
         method: how the effects were estimated, and how well the intervals cover, in two sentences.
         recommended: number of the trial whose recipe is recommended; None where nothing can be said.
         recommended_study: that it is of.
+        leaderboard: the best first; of several photos, those of the first photos before those of the next.
         front: of two objectives, the trials that no other beats in both, the best objective first.
+        studies_by_photos: names of the studies whose values compare, together.
         warnings: what limits the answer: few trials, one study only, an adaptive search …
+        altered: confirmed recipes on altered copies of the test photos, where the definition asks for them.
     """
 
     studies: Sequence[str]
@@ -174,3 +209,11 @@ class Comparison:
     warnings: Sequence[str]
     recommended_study: str = ""
     front: Sequence[RankedTrial] = ()
+    studies_by_photos: Sequence[Sequence[str]] = ()
+    altered: Sequence[AlteredTest] = ()
+
+    @property
+    def leaderboards(self) -> list[list[RankedTrial]]:
+        """The leaderboard, one for each photos: between them, values do not compare."""
+        groups = self.studies_by_photos or [self.studies]
+        return [[one for one in self.leaderboard if one.study in names] for names in groups]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from study.analysis.evidence import StudyEvidence, TrialEvidence
+from study.analysis.evidence import StudyEvidence, TrialEvidence, by_photos
 from study.analysis.findings import RankedTrial
 from study.definition import Objective
 from study.search.front import Front
@@ -12,10 +12,11 @@ RANKS = (TrialState.COMPLETE, TrialState.PRUNED)  # a pruned trial's last value 
 
 
 def ranked_trials(studies: Sequence[StudyEvidence]) -> list[RankedTrial]:
-    """Completed trials, best first; then those over a limit, pruned ones and failed ones."""
+    """Completed trials, best first; then those over a limit, pruned ones and failed ones. Each photos' by themselves."""
     keyed = [
-        (_rank(trial, objective), as_ranked(trial, objective))
-        for study, objective in ((study, study.definition.objective) for study in studies)
+        ((place, *_rank(trial, study.definition.objective)), as_ranked(trial, study.definition.objective))
+        for place, group in enumerate(by_photos(studies))
+        for study in group
         for trial in study.trials
     ]
     return [ranked for _, ranked in sorted(keyed, key=lambda entry: entry[0])]

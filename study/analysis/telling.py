@@ -1,37 +1,56 @@
 """The answer, the method and the warnings of a comparison, in sentences that a stranger reads first."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from study.analysis.confirmed import COST_ORDER, cost_name, equals_of
+from study.analysis.confirmed import equals_of
+from study.analysis.costs import COST_ORDER, cost_known_of
 from study.analysis.evidence import StudyEvidence
 from study.analysis.factors import BLOCKS, format_value
 from study.analysis.findings import ConfirmedRecipe, FactorEffect, PairedComparison, RankedTrial
 from study.analysis.observations import Observations
+from study.analysis.promotion import EQUAL_WITHIN
 from study.analysis.sentences import Unit
 from study.trial import TrialState
 
 MAX_EFFECTS_TOLD = 3  # in the answer; all are in the table
 MIN_TRIALS = 20  # below, intervals are wide and effects of the size that matters are rarely shown
 MAX_FRONT_TOLD = 5
-# Share of 95 % intervals that held the truth in 100 simulated searches by TPE without a pruner, 48 trials each; with Hyperband
-# 94 % did, in random designs of as many trials 95 % (tests/benchmarks/bench_coverage.py).
-ADAPTIVE_COVERAGE = 0.905
+MAX_VALUES_TOLD = 4
+# Share of 95 % intervals that held the truth in 500 simulated searches by TPE without a pruner, 48 trials each; with Hyperband
+# 95 % did, in random designs of as many trials 95 % (tests/benchmarks/bench_coverage.py).
+ADAPTIVE_COVERAGE = 0.89
 # Of the factor on which the best learning rate depends: TPE tries each of its levels mostly where that level is good.
-ADAPTIVE_WORST = 0.78
+ADAPTIVE_WORST = 0.82
+
+
+@dataclass(frozen=True)
+class SamePhotos:
+    """What studies on the same photos showed.
+
+    Attributes:
+        name: of the studies, where others are on other photos; else "".
+    """
+
+    leaderboard: Sequence[RankedTrial]
+    recommended: ConfirmedRecipe | None
+    name: str = ""
 
 
 def answer_of(
-    leaderboard: Sequence[RankedTrial],
+    parts: Sequence[SamePhotos],
     effects: Sequence[FactorEffect],
     confirmed: Sequence[ConfirmedRecipe],
     pairs: Sequence[PairedComparison],
-    recommended: ConfirmedRecipe | None,
     front: Sequence[RankedTrial],
     unit: Unit,
 ) -> list[str]:
     """What to use and how sure that is; then which factors mattered most; then those of which nothing was shown."""
-    told = list(_recommendation(leaderboard, confirmed, pairs, recommended, unit))
+    told: list[str] = []
+    for part in parts:
+        first, *rest = _recommendation(part.leaderboard, confirmed, pairs, part.recommended, unit)
+        told += [f"On the photos of {part.name}: {first[:1].lower()}{first[1:]}" if part.name else first, *rest]
     told += _front_sentences(front, unit)
     shown = [effect for effect in effects if any(contrast.is_shown for contrast in effect.contrasts)]
     for effect in shown[:MAX_EFFECTS_TOLD]:
@@ -78,7 +97,8 @@ def warnings_of(
     observations: Observations, studies: Sequence[StudyEvidence], confirmed: Sequence[ConfirmedRecipe]
 ) -> list[str]:
     """What limits the answer."""
-    return [*_about_trials(observations), *_about_studies(studies), *_about_confirmation(confirmed), *_about_folds(studies)]
+    told = (*_about_trials(observations), *_about_outside(observations))
+    return [*told, *_about_studies(studies), *_about_confirmation(confirmed), *_about_folds(studies)]
 
 
 def recipe_words(searched: Mapping[str, Any]) -> str:
@@ -113,8 +133,9 @@ def _recommendation(
         yield f"None of {len(completed)} completed trials keeps every constraint, so there is no best recipe."
         return
     assert best.value is not None, "it completed"
+    name = f"{best.number} of {best.study}" if len({trial.study for trial in leaderboard}) > 1 else f"{best.number}"
     yield (
-        f"Best so far is trial {best.number} ({recipe_words(best.searched)}) with {unit.metric} {unit.value(best.value)} on "
+        f"Best so far is trial {name} ({recipe_words(best.searched)}) with {unit.metric} {unit.value(best.value)} on "
         f"validation: one measurement, the best of {len(completed)}, so without an interval and likely flattered; `[confirm]` "
         f"repeats it."
     )
@@ -133,11 +154,16 @@ def _against_others(
                     f"split would be flattered by it: repeat both on more folds."
                 )
     winner = own[0]
-    if winner.trial != recommended.trial and (name := cost_name(equals_of(own, pairs))) is not None:
+    if winner.trial != recommended.trial and (name := cost_known_of([one.cost for one in equals_of(own, pairs)])) is not None:
         yield (
             f"Of recipes without a significant difference the cheaper is recommended: {name} {recommended.cost[name]:.3g} "
-            f"against {winner.cost[name]:.3g} of trial {winner.trial}."
+            f"against {winner.cost[name]:.3g} of trial {winner.trial}. To replace a champion that is not enough: `study "
+            f"promote` also asks that the interval leave no room for a loss of more than {_margin(unit)}."
         )
+
+
+def _margin(unit: Unit) -> str:
+    return f"{unit.number(EQUAL_WITHIN)}{unit.name}" if unit.is_share else f"{100 * EQUAL_WITHIN:.0f} %"
 
 
 def _front_sentences(front: Sequence[RankedTrial], unit: Unit) -> list[str]:
@@ -150,6 +176,19 @@ def _front_sentences(front: Sequence[RankedTrial], unit: Unit) -> list[str]:
     ]
     more = f" and {len(front) - MAX_FRONT_TOLD} more" if len(front) > MAX_FRONT_TOLD else ""
     return [f"No trial beats these in both objectives: {'; '.join(words)}{more}."]
+
+
+def _about_outside(observations: Observations) -> Iterator[str]:
+    """Trials that say nothing of a factor because no study searches their value of it."""
+    for factor in observations.factors:
+        if factor.key not in BLOCKS and factor.outside:
+            values = list(dict.fromkeys(map(format_value, factor.outside.values())))
+            studies = dict.fromkeys(observations.trials[row].study for row in factor.outside)
+            listed = ", ".join(values[:MAX_VALUES_TOLD]) + (", …" if len(values) > MAX_VALUES_TOLD else "")
+            yield (
+                f"{factor.key}: {len(factor.outside)} of {len(observations.trials)} trials are left out of its effect: "
+                f"{listed} ({', '.join(studies)}) is searched by no study."
+            )
 
 
 def _about_trials(observations: Observations) -> Iterator[str]:

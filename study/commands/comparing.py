@@ -2,10 +2,11 @@
 
 import click
 
+from study.commands.on_cluster import ClusterCommand
 from study.commands.shared import as_json, print_result
 
 
-@click.command()
+@click.command(cls=ClusterCommand)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @as_json
 def compare(names: tuple[str, ...], is_json: bool) -> None:

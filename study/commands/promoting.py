@@ -6,19 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from study.commands.on_cluster import ClusterCommand
 from study.commands.shared import FAILED, as_json, print_result
 from study.errors import DefinitionError
 
 if TYPE_CHECKING:
-    from study.analysis.findings import Comparison
-    from study.analysis.promotion import Decision, Standing
+    from study.analysis.evidence import StudyEvidence
+    from study.analysis.promotion import Decision
+    from study.analysis.standings import Standing
+    from study.search.storages import Storage
     from study.settings import Settings
     from study.tracking.registry import ModelVersion, Registry
+    from study.tracking.tracker import Tracker
 
 MLFLOW_PATIENCE_S = 600.0  # as long as a study waits for it
 
 
-@click.command()
+@click.command(cls=ClusterCommand)
 @click.argument("name")
 @click.option("--model", help="The registered model whose champion is challenged; default: the study's own.")
 @click.option("--force", is_flag=True, help="Move the champion though the evidence does not say so; needs --reason.")
@@ -60,8 +64,9 @@ def _promoted(
     registry: "Registry", settings: "Settings", name: str, model: str | None, reason: str | None, is_forced: bool
 ) -> dict[str, Any]:
     from study.analysis.comparison import compare
-    from study.analysis.promotion import Rule, confirmation_tags, decide, forced
+    from study.analysis.promotion import Rule, decide, forced
     from study.analysis.reading import read_study
+    from study.analysis.standings import confirmation_tags
     from study.search.storages import open_storage
     from study.tracking.champions import challenge, champion_of, crown
     from study.tracking.mlflow_tracker import MlflowTracker
@@ -69,7 +74,8 @@ def _promoted(
     from study.tracking.smoke_prediction import smoke_predict
     from study.tuning.candidates import version_of_trial
 
-    evidence = read_study(name, MlflowTracker(settings.tracking_uri), open_storage(settings.storage))
+    tracker, storage = MlflowTracker(settings.tracking_uri), open_storage(settings.storage)
+    evidence = read_study(name, tracker, storage)
     comparison = compare([evidence])
     trial = comparison.recommended if comparison.recommended is not None else _best_trial(registry, name)
     candidate = version_of_trial(name, trial, settings, registry, _announce)
@@ -77,15 +83,15 @@ def _promoted(
         candidate = registry.version_at(f"models:/{model}/{copy_version(registry, candidate, str(model))}")
     champion = champion_of(registry, candidate.name)
 
-    standings = {version.version: _standing(version, comparison) for version in (candidate, champion) if version is not None}
+    rivals = [version for version in (candidate, champion) if version is not None]
+    standings = {version.version: _standing(version, _study_of(version, evidence, tracker, storage)) for version in rivals}
     decision = decide(
         standings[candidate.version], standings[champion.version] if champion is not None else None, comparison.pairs
     )
     if is_forced and not decision.is_granted:
         decision = forced(decision, str(reason).strip())
-    for version in (candidate, champion):
-        if version is not None:
-            registry.annotate(version, confirmation_tags(standings[version.version]))
+    for version in rivals:
+        registry.annotate(version, confirmation_tags(standings[version.version]))
     if decision.is_granted:
         if champion is None or champion.version != candidate.version:
             smoke_predict(registry, candidate)
@@ -97,19 +103,29 @@ def _promoted(
     return _result(candidate, decision, champion)
 
 
-def _standing(version: "ModelVersion", comparison: "Comparison") -> "Standing":
-    """What is known of a version: by its tags, and newer, by the repetitions of its recipe."""
-    from study.analysis.promotion import recipe_of, standing_of
+def _study_of(version: "ModelVersion", own: "StudyEvidence", tracker: "Tracker", storage: "Storage") -> "StudyEvidence | None":
+    """The study that trained a version, where Optuna's storage has it; else its tags say what is known."""
+    from study.analysis.reading import read_study
+    from study.search.storages import study_names
 
-    study, number = version.tags.get("study.name", version.name), int(version.tags.get("study.trial_number", -1))
-    label = f"version {version.version} (trial {number} of {study})"
-    recipe = recipe_of(comparison, study, number)
-    return standing_of(label, {"study.name": study, **version.tags}, recipe, comparison if recipe else None)
+    name = version.tags.get("study.name", version.name)
+    if name == own.name:
+        return own
+    return read_study(name, tracker, storage) if name in study_names(storage) else None
+
+
+def _standing(version: "ModelVersion", study: "StudyEvidence | None") -> "Standing":
+    """What is known of a version: by its tags, and newer, by the repetitions of its recipe."""
+    from study.analysis.standings import standing_of
+
+    name, number = version.tags.get("study.name", version.name), int(version.tags.get("study.trial_number", -1))
+    return standing_of(f"version {version.version} (trial {number} of {name})", {"study.name": name, **version.tags}, study)
 
 
 def _best_trial(registry: "Registry", name: str) -> int:
     """Without repetitions: the trial whose model was registered last."""
-    return int(registry.versions(name)[0].tags.get("study.trial_number", -1))
+    own = [version for version in registry.versions(name) if version.tags.get("study.name", name) == name]
+    return int(own[0].tags.get("study.trial_number", -1)) if own else -1
 
 
 def _record(registry: "Registry", version: "ModelVersion", decision: "Decision", forced_reason: str | None) -> None:

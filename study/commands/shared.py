@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 FAILED = 1  # exit code
 
+ADDRESS_HELP = (
+    "A cluster: http://HEAD:8265 from anywhere, or HOST:PORT on its nodes; else RAY_ADDRESS; else one on this machine."
+)
+
 as_json = click.option("--json", "is_json", is_flag=True, help="Print the result as JSON on standard output.")
 verbose = click.option("--verbose", is_flag=True, help="Let Ray and the workers print what they have to say.")
 in_process = click.option("--in-process", is_flag=True, help="Run the trials one by one in this process, without Ray.")
-ray_address = click.option("--address", help="A running Ray cluster, HOST:PORT; else RAY_ADDRESS; else one on this machine.")
+ray_address = click.option("--address", help=ADDRESS_HELP)
 definition_file = click.argument("file", type=click.Path(path_type=Path))
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from study.commands.on_cluster import ClusterCommand
 from study.commands.shared import (
     FAILED,
     as_json,
@@ -54,7 +55,7 @@ def data(file: Path, full_check: bool, is_json: bool) -> None:
     print_result(report_of(card), print_report, is_json)
 
 
-@click.command()
+@click.command(cls=ClusterCommand, can_detach=True)
 @definition_file
 @click.option("--subfolders", is_flag=True, help="Of a folder: the definitions in folders below it as well.")
 @in_process
@@ -95,7 +96,7 @@ def _run_folder(folder: Path, settings: "Settings", options: "Options", *, subfo
         sys.exit(FAILED)
 
 
-@click.command()
+@click.command(cls=ClusterCommand, can_detach=True)
 @click.argument("name")
 @in_process
 @ray_address
@@ -112,7 +113,7 @@ def resume(name: str, in_process: bool, address: str | None, verbose: bool, is_j
     finish(outcome, settings, is_json)
 
 
-@click.command()
+@click.command(cls=ClusterCommand)
 @click.argument("name")
 @as_json
 def reconcile(name: str, is_json: bool) -> None:
@@ -132,6 +133,8 @@ def reconcile(name: str, is_json: bool) -> None:
 def _print_findings(findings: list[dict[str, Any]]) -> None:
     for finding in findings:
         where = "study" if finding["trial"] is None else f"trial {finding['trial']}"
-        click.echo(f"{where}: {finding['what']} ({'repaired' if finding['is_repaired'] else 'left to you'})")
+        click.echo(
+            f"{finding['study']}, {where}: {finding['what']} ({'repaired' if finding['is_repaired'] else 'left to you'})"
+        )
     if not findings:
         click.echo("Optuna, MLflow and the study's folder agree.")

@@ -107,14 +107,14 @@ def _check_size(name: str, family: BackboneFamily, image_size: int) -> None:
     if image_size < family.min_image_px:
         raise ModelError(
             f"`{name}` takes photos of at least {family.min_image_px} px, but image_size={image_size}. "
-            f"Raise image_size in [data], or choose another backbone."
+            f"Raise image_size, or choose another backbone."
         )
     below, rest = divmod(image_size, family.multiple_px)
     if rest:
         fitting = [number * family.multiple_px for number in (below, below + 1) if number]
         raise ModelError(
             f"`{name}` takes photos of a multiple of {family.multiple_px} px, but image_size={image_size}. "
-            f"Set image_size in [data] to {' or '.join(map(str, fitting))}, or choose another backbone."
+            f"Set image_size to {' or '.join(map(str, fitting))}, or choose another backbone."
         )
 
 

@@ -2,29 +2,32 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydantic import Field, ValidationError, model_validator
 
-from study.data.images import PADDING
+from study.data.images import PADDING, Photo, Pixels, square_of
 from study.data_definition import Task
 from study.errors import ModelError
 from study.models.heads import HeadPlan
 from study.models.normalization import Normalizer
+from study.models.resizing import resized
 from study.trial import Head, Plain
 
 # Raise it when a field changes its meaning: an older `study` then refuses the folder and does not misread it.
-CONTRACT_VERSION = 3
-READABLE_VERSIONS = (2, CONTRACT_VERSION)  # 2 has no temperature: its probabilities are the softmax as it is
+CONTRACT_VERSION = 4
+# 2 has no temperature: its probabilities are the softmax as it is. 3 has no packed_size: photos are seen as they are packed.
+READABLE_VERSIONS = (2, 3, CONTRACT_VERSION)
 CONTRACT_FILE = "contract.json"
 # What a model's answers depend on, beside its weights.
 ANSWER_FIELDS = (
-    *("task", "classes", "target", "example_views", "image_size", "padding", "normalization", "backbone", "head"),
-    *("temperature", "weights_digest"),
+    *("task", "classes", "target", "example_views", "image_size", "packed_size", "padding", "normalization", "backbone"),
+    *("head", "temperature", "weights_digest"),
 )
 
 
@@ -49,8 +52,10 @@ class ModelContract(Plain):
         classes: in the order of the probabilities; none for numbers.
         target: for numbers only.
         example_views: the photos that make an example, in order; none: every photo is an example.
-        image_size: pixels; photos are fitted into this square and padded with the colour `padding`, and the network is built
-            for it.
+        image_size: pixels; side of the photos that the network is built for and sees.
+        packed_size: pixels; photos are fitted into this square, padded with the colour `padding`, and then resized. None:
+            `image_size`, nothing is resized. Both steps are those of training: fitted into the small square at once, a photo
+            would come out as another (it was decoded at another scale) than those that the model learnt from.
         temperature: what scores are divided by before the softmax, fitted on the validation split; 1 changes nothing.
         weights_digest: SHA-256 of weights.safetensors; `save_exported` fills it in.
         metrics: what the model reached, by the names of a `Measurement` or `test_…`.
@@ -63,6 +68,7 @@ class ModelContract(Plain):
     target: TargetScale | None = None
     example_views: tuple[str, ...] = ()
     image_size: int = Field(ge=1)
+    packed_size: int | None = Field(default=None, ge=1)
     padding: tuple[int, int, int] = PADDING
     normalization: Normalizer
     backbone: str
@@ -92,7 +98,19 @@ class ModelContract(Plain):
     def content_digest(self) -> str:
         """SHA-256 of what the answers depend on: models of one digest answer alike, whatever study they came from."""
         answering = self.model_dump(mode="json", include=set(ANSWER_FIELDS))
+        if self.packed_size is None:  # as those have it that were registered before there was one
+            del answering["packed_size"]
         return hashlib.sha256(json.dumps(answering, sort_keys=True).encode()).hexdigest()
+
+    def pixels_of(self, photos: Sequence[Photo]) -> Pixels:
+        """What the network sees of photos before they are normalised, uint8 [len(photos), image_size, image_size, 3].
+
+        Raises:
+            UnreadablePhotoError: naming the photo that cannot be read.
+        """
+        packed = np.stack([square_of(photo, self.packed_size or self.image_size) for photo in photos])
+        pixels: Pixels = resized(torch.from_numpy(packed), self.image_size).numpy()
+        return pixels
 
     @property
     def num_views(self) -> int:
@@ -137,7 +155,7 @@ def _check_version(table: Any, path: Path) -> None:
     """Before anything else is read: another version may have other fields."""
     version = table.get("contract_version") if isinstance(table, dict) else None
     if version not in READABLE_VERSIONS:
-        readable = " and ".join(map(str, READABLE_VERSIONS))
+        readable = f"{min(READABLE_VERSIONS)} to {max(READABLE_VERSIONS)}"
         raise ModelError(
             f"this version of study reads model contracts of versions {readable}, but {path} has {version}. "
             f"Use the version of study that wrote it, or export the model anew."

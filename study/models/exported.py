@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from study.data.images import Photo, square_of
+from study.data.images import Photo
 from study.errors import DataError, ModelError
 from study.models.backbones import cut, make_network
 from study.models.classifier import Classifier, attach_head
@@ -64,7 +64,11 @@ class ExportedModel:
         return np.concatenate([np.empty((0, *width), dtype=np.float32), *batches])
 
     def predict_pixels(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """As `predict`, of photos already fitted: uint8 [n * num_views, image_size, image_size, 3], one batch."""
+        """As `predict`, of photos as `ModelContract.pixels_of` gives them, one batch.
+
+        Args:
+            pixels: uint8 [n * num_views, image_size, image_size, 3].
+        """
         device = next(self.module.parameters()).device
         with torch.no_grad():
             outputs = self.module(self.contract.normalization(torch.tensor(pixels, device=device)))
@@ -90,8 +94,7 @@ class ExportedModel:
         return photos if photos is not None else (example,)
 
     def _predict_batch(self, examples: Sequence[tuple[Photo, ...]]) -> npt.NDArray[np.float32]:
-        size_px = self.contract.image_size
-        return self.predict_pixels(np.stack([square_of(photo, size_px) for photos in examples for photo in photos]))
+        return self.predict_pixels(self.contract.pixels_of([photo for photos in examples for photo in photos]))
 
 
 def save_exported(folder: Path, model: Classifier, contract: ModelContract) -> ModelContract:

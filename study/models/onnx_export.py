@@ -29,7 +29,7 @@ class AnsweringNetwork(nn.Module):
         """Probabilities [n, num_classes], or numbers in the target's unit [n, 1].
 
         Args:
-            pixels: uint8 [n, num_views, image_size, image_size, 3], photos already fitted into their square.
+            pixels: uint8 [n, num_views, image_size, image_size, 3], photos as `ModelContract.pixels_of` gives them.
         """
         features = self.stages(self._normalize(pixels.flatten(0, 1)))
         outputs = self.head(features.reshape(pixels.shape[0], -1))

@@ -123,9 +123,7 @@ def _timm() -> Any:
 
 def refused(name: str, why: str) -> ModelError:
     """The error for a model that exists and still is no backbone here."""
-    return ModelError(
-        f"`{name}` cannot be used as a backbone: {why}. Choose another backbone, or another image_size in [data]."
-    )
+    return ModelError(f"`{name}` cannot be used as a backbone: {why}. Choose another backbone, or another image_size.")
 
 
 def first_line(error: Exception) -> str:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from study.data.images import Photo, square_of
+from study.data.images import Photo
 from study.models.contract import ModelContract
 from study.models.exported import ExportedModel, save_exported
 
@@ -41,7 +40,7 @@ class TrainableModel(nn.Module):
         Raises:
             UnreadablePhotoError: naming the photo that cannot be read.
         """
-        pixels = np.stack([square_of(photo, self.contract.image_size) for photo in photos])
+        pixels = self.contract.pixels_of(photos)
         device = next(self.classifier.parameters()).device
         return self.contract.normalization(torch.tensor(pixels, device=device))
 

@@ -56,9 +56,10 @@ def trials_of(name: str, tracker: Tracker, shown: TrialFilter = EVERY_TRIAL) -> 
     study = require_study(name, tracker.studies())
     objective = study.tags.get(OBJECTIVE_TAG, DEFAULT_OBJECTIVE)
     trials = sorted(tracker.trials(study.run_id), key=lambda trial: _rank(trial, f"best_{objective}"))
-    trials = shown.apply(trials)
+    num_trials, trials = len(trials), shown.apply(trials)
     return {
         "study": name,
+        "num_trials": num_trials,
         "objective": objective,
         "mlflow": tracker.address(study.run_id),
         "trials": [
@@ -94,6 +95,8 @@ def print_trials(result: Result) -> None:
         )
     console = make_console()
     console.print(table)
+    if len(result["trials"]) < result["num_trials"]:
+        console.print(f"{len(result['trials']):,} of {result['num_trials']:,} trials, the best first (--limit N, --json)")
     console.print(f"MLflow: {result['mlflow']}", markup=False)
 
 

@@ -5,7 +5,6 @@ and scheduler share it (study/tuning/ray_adapters.py). Sampler and pruner read t
 (study/search/mirror.py); each change is in Optuna's storage before a method returns: a driver that dies loses nothing.
 """
 
-import hashlib
 import time
 import warnings
 from collections import deque
@@ -27,24 +26,28 @@ from study.search.mirror import Memory, Mirror
 from study.search.outcomes import Outcome, Proposal, Standing, pareto_front
 from study.search.pruners import build_pruner, can_prune_at, most_epochs
 from study.search.race import plan_of
+from study.search.recipes import config_of, derive_seed
 from study.search.record import Record
 from study.search.rehearsal import check_search
 from study.search.samplers import build_sampler, suggest
 from study.search.storages import load_study, study_names, write
+from study.search.stored_outcomes import (
+    ENDED,
+    OPTUNA_STATES,
+    TOLD,
+    elapsed_told,
+    outcome_of,
+    require_quantities,
+    seconds_told,
+    values_of,
+)
 from study.search.warm_start import earlier_recipes
-from study.trial import TrialConfig, TrialState, with_values
+from study.trial import TrialState
 
 __all__ = ["Advisor", "Outcome", "Proposal", "Standing", "derive_seed", "load_study", "study_names"]
-OPTUNA_STATES = {
-    TrialState.COMPLETE: OptunaState.COMPLETE,
-    TrialState.PRUNED: OptunaState.PRUNED,
-    TrialState.FAIL: OptunaState.FAIL,
-}
-ENDED = {optuna_state: state for state, optuna_state in OPTUNA_STATES.items()}
 # As much as these are shown, so that a trial costs the same at 10,000 trials as at 300 (tests/benchmarks/bench_search.py).
 SAMPLER_MEMORY = {"tpe": Memory(num_best=50, num_latest=250), "gp": Memory(num_best=50, num_latest=150)}
 PRUNER_MEMORY = Memory(num_best=0, num_latest=1000)
-TOLD = "told"  # the note on a trial of what it cost
 EARLIER = "earlier_recipes"  # the note on a study of what it tries first because of `warm_start`
 
 
@@ -55,7 +58,6 @@ class Advisor:
         """As `create` and `resume`, which check first."""
         self._definition = definition
         self._num_trials = definition.num_trials
-        self._has_seed = definition.trial.seed is not None or "seed" in definition.space.parameters
         self._max_epochs = most_epochs(definition)
         self._clock = clock
         self._record = Record(stored)
@@ -127,7 +129,7 @@ class Advisor:
         self._begin(trial)
         run_id = trial.user_attrs.get("run_id")
         repeats = self._account.repeated_by(searched) if run_id is None else None
-        return Proposal(trial.number, self._config_of(trial.number, searched), searched, run_id, repeats)
+        return Proposal(trial.number, config_of(self._definition, trial.number, searched), searched, run_id, repeats)
 
     def attach_run(self, number: int, run_id: str) -> None:
         """Remembers the MLflow run of a trial, so that whoever resumes it goes on in the same run."""
@@ -184,7 +186,7 @@ class Advisor:
         """
         costs = costs or {}
         if state is TrialState.COMPLETE:
-            self._require(costs, number)
+            require_quantities(costs, self._definition.objective, number)
         trial = self._open.pop(number)
         self._note_costs(number, costs, seconds or 0.0)
         if state is TrialState.INTERRUPTED:
@@ -196,7 +198,8 @@ class Advisor:
             if limit.quantity in costs:
                 trial.set_constraint(limit.text, limit.violation(costs[limit.quantity]))
         with self._as_the_sampler_sees():
-            self._study.tell(number, self._values(state, value, costs), state=OPTUNA_STATES[state])
+            values = values_of(state, value, costs, self._definition.objective)
+            self._study.tell(number, values, state=OPTUNA_STATES[state])
         self._record.end(self._mirror.trial(number))
         self._record.note_study(self._mirror.study_attrs)
         self._count(self._mirror.trial(number))
@@ -267,29 +270,10 @@ class Advisor:
         self._open[trial.number] = trial
         self._plan.begin(trial.params)
 
-    def _config_of(self, number: int, searched: Mapping[str, Any]) -> TrialConfig:
-        seed = {} if self._has_seed else {"seed": derive_seed(self._definition.search.seed, number)}
-        return with_values(self._definition.trial, {**searched, **seed})
-
-    def _require(self, costs: Mapping[str, float], number: int) -> None:
-        missing = sorted(self._definition.objective.quantities - costs.keys())
-        if missing:
-            raise SearchError(
-                f"a completed trial must come with the quantities of `objective.cost` and `objective.constraints`, but trial "
-                f"{number} came without {missing[0]}. This is a fault of the platform: please report it."
-            )
-
-    def _values(self, state: TrialState, value: float | None, costs: Mapping[str, float]) -> list[float] | None:
-        if state is not TrialState.COMPLETE:
-            return None
-        cost = self._definition.objective.cost
-        assert value is not None, "a completed trial has a value"
-        return [value] if cost is None else [value, costs[cost]]
-
     def _note_costs(self, number: int, costs: Mapping[str, float], seconds: float) -> None:
         """Keeps with the trial what the stop rules need after a restart; stored with its end."""
         self._account.add_work(seconds)
-        told = {"seconds": seconds + self._mirror.trial(number).user_attrs.get(TOLD, {}).get("seconds", 0.0)}
+        told = {"seconds": seconds + seconds_told(self._mirror.trial(number))}
         if self._definition.search.stop.hours is not None:
             told["elapsed_s"] = self._elapsed_s
         if costs or any(told.values()):
@@ -298,31 +282,13 @@ class Advisor:
     def _recall(self) -> None:
         """What earlier drivers did."""
         for trial in self._mirror.trials():
-            told = trial.user_attrs.get(TOLD, {})
-            self._account.add_work(told.get("seconds", 0.0))
-            self._account.elapsed_before_s = max(self._account.elapsed_before_s, told.get("elapsed_s", 0.0))
+            self._account.add_work(seconds_told(trial))
+            self._account.elapsed_before_s = max(self._account.elapsed_before_s, elapsed_told(trial))
             self._plan.begin(trial.params)
         for trial in self._mirror.ended():
             self._count(trial)
 
     def _count(self, trial: FrozenTrial) -> None:
-        told = trial.user_attrs.get(TOLD, {})
-        values = trial.values
-        outcome = Outcome(
-            number=trial.number,
-            state=ENDED[trial.state],
-            config=self._config_of(trial.number, trial.params),
-            searched=trial.params,
-            value=values[0] if values else None,
-            num_epochs=len(trial.intermediate_values),
-            run_id=trial.user_attrs.get("run_id"),
-            costs=told.get("costs", {}),
-            is_feasible=all(excess <= 0 for excess in trial.constraints.values()),
-        )
+        outcome = outcome_of(trial, config_of(self._definition, trial.number, trial.params))
         self._account.add(outcome)
         self._plan.add(outcome)
-
-
-def derive_seed(study_seed: int, number: int) -> int:
-    """A trial's own seed in [0, 2**31), the same wherever and whenever the trial runs."""
-    return int.from_bytes(hashlib.sha256(f"{study_seed}/{number}".encode()).digest()[:4], "big") % 2**31

@@ -1,19 +1,20 @@
 """The study in Optuna's storage, written only: after each call it holds what the driver's copy holds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from study.errors import SearchError
-from study.search.storages import together, write
+from study.search.storages import PATIENCE_S, together, write
 
 # What TPE and GP leave on a trial for other drivers to see; there is one driver, and each attribute costs a write.
 NOT_KEPT = "relative_params:"
+Written = TypeVar("Written")
 
 
 @dataclass
@@ -34,7 +35,8 @@ class _Stored:
 class Record:
     """Writes each change of a study to its storage, as it happens and in as few writes as Optuna's interface takes.
 
-    Every method raises `SearchError` if the storage does not take it for half a minute, and may then be called again.
+    Every method raises `SearchError` if the storage does not take it for half a minute, and may then be called again: who ends
+    a study because of it tries each open trial once more, and waits for none, until the storage has taken something again.
     """
 
     def __init__(self, study: optuna.Study) -> None:
@@ -43,6 +45,7 @@ class Record:
         self._open: dict[int, _Stored] = {}
         self._unsure: set[int] = set()  # numbers of trials that may have been created
         self._study_attrs = dict(study._storage.get_study_system_attrs(study._study_id))
+        self._is_away = False
 
     def trials(self) -> list[FrozenTrial]:
         """Every trial of the storage; open ones can be written to from now on."""
@@ -56,30 +59,30 @@ class Record:
         """Writes a new trial with all its parameters at once, or that a waiting one runs again."""
         if trial.number not in self._open:
             kept = _without_shared(trial)
-            trial_id = write(lambda: self._create_once(kept))
+            trial_id = self._write(lambda: self._create_once(kept))
             self._require_sole_driver(trial_id, trial.number)
             self._unsure.discard(trial.number)
             self._open[trial.number] = _Stored.of(kept, trial_id)
         else:
             trial_id = self._open[trial.number].trial_id
-            write(lambda: self._storage.set_trial_state_values(trial_id, TrialState.RUNNING))
+            self._write(lambda: self._storage.set_trial_state_values(trial_id, TrialState.RUNNING))
 
     def save(self, trial: FrozenTrial) -> None:
         """Writes what an open trial has and the storage has not: reports, notes, and what sampler and pruner left on it."""
         stored = self._open[trial.number]
         if stored != self._as_stored(trial):
-            write(lambda: self._save_at_once(trial))
+            self._write(lambda: self._save_at_once(trial))
             self._open[trial.number] = self._as_stored(trial)
 
     def note(self, number: int, key: str, note: Any) -> None:
         """Writes a note on an open trial."""
         stored = self._open[number]
-        write(lambda: self._storage.set_trial_user_attr(stored.trial_id, key, note))
+        self._write(lambda: self._storage.set_trial_user_attr(stored.trial_id, key, note))
         stored.notes[key] = note
 
     def end(self, trial: FrozenTrial) -> None:
         """Writes a trial's final state, or that it waits to be run again, with all that `save` would: one wait for the disk."""
-        write(lambda: self._save_at_once(trial, has_ended=True))
+        self._write(lambda: self._save_at_once(trial, has_ended=True))
         if trial.state.is_finished():
             del self._open[trial.number]
         else:
@@ -94,8 +97,18 @@ class Record:
                 self._storage.set_study_system_attr(self._study_id, key, attr)
 
         if changed:
-            write(write_all)
+            self._write(write_all)
             self._study_attrs |= changed
+
+    def _write(self, action: Callable[[], Written]) -> Written:
+        """What `action` returns; a storage that was waited for in vain is not waited for again."""
+        try:
+            written = write(action, 0.0 if self._is_away else PATIENCE_S)
+        except SearchError:
+            self._is_away = True
+            raise
+        self._is_away = False
+        return written
 
     def _create_once(self, trial: FrozenTrial) -> int:
         """The id of the trial, which an attempt that seemed to fail may have created."""

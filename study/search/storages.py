@@ -163,8 +163,9 @@ def write(action: Callable[[], Written], patience_s: float = PATIENCE_S) -> Writ
         except (OSError, SQLAlchemyError, StorageInternalError) as error:
             if time.monotonic() + pause_s > deadline_s:
                 cause = str(error.__cause__ or error).splitlines()[0]
+                how_long = f"for {patience_s:g} s" if patience_s else "once more"
                 raise SearchError(
-                    f"STUDY_STORAGE must take every record, but for {patience_s:g} s it did not: {cause}. "
+                    f"STUDY_STORAGE must take every record, but {how_long} it did not: {cause}. "
                     f"Make room or start the database, then `study resume NAME` goes on."
                 ) from error
         time.sleep(pause_s)

@@ -6,8 +6,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from study.search.advisor import ENDED, TOLD
 from study.search.storages import Storage, load_study
+from study.search.stored_outcomes import ENDED, TOLD
 from study.trial import TrialState
 
 

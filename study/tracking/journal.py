@@ -28,6 +28,7 @@ class RunJournal:
         self.size = self.path.stat().st_size if self.path.exists() else 0
         self.delivered = self._read_mark() if self.size else 0
         self._synced = self.size
+        self._counted = (0, 0, 0)  # deliveries that waited, at which size and mark
 
     @property
     def is_delivered(self) -> bool:
@@ -80,12 +81,14 @@ class RunJournal:
         return whole, offset
 
     def num_waiting(self) -> int:
-        """Deliveries that have not arrived."""
+        """Deliveries that have not arrived. Counted anew only where something changed: ten thousand runs may wait for hours."""
         if self.is_delivered:
             return 0
-        with self.path.open("rb") as file:
-            file.seek(self.delivered)
-            return sum(1 for _ in file)
+        if self._counted[1:] != (self.size, self.delivered):
+            with self.path.open("rb") as file:
+                file.seek(self.delivered)
+                self._counted = (sum(1 for _ in file), self.size, self.delivered)
+        return self._counted[0]
 
     def move_to(self, folder: Path) -> None:
         """Keeps the journal elsewhere, whole."""

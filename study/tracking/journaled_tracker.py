@@ -37,6 +37,10 @@ class JournaledTracker(Recorder):
         """Sends what can be sent in that time; what is left waits on the disk for the next driver. Says what is left."""
         return self.outbox.close(timeout_s)
 
+    def num_unsent(self) -> int:
+        """See `Tracker.num_unsent`."""
+        return self.outbox.backlog().num_deliveries
+
     def tell(self, run_id: str, delivery: Delivery) -> None:
         """Keeps the delivery on the disk, to be sent."""
         self.outbox.put(run_id, delivery)

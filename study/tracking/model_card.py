@@ -132,9 +132,11 @@ def _preprocessing(contract: ModelContract) -> str:
     views = f" An example is {len(contract.example_views)} photos: {', '.join(contract.example_views)}." * bool(
         contract.example_views
     )
+    size_px = contract.packed_size or contract.image_size
+    smaller = f"resized to {contract.image_size} × {contract.image_size} px, " * (size_px != contract.image_size)
     return (
-        f"## Preprocessing\n\nInside the model. Photos are turned upright, fitted into {contract.image_size} × "
-        f"{contract.image_size} px without stretching, padded with RGB {contract.padding}, and normalised {how}.{views}"
+        f"## Preprocessing\n\nInside the model. Photos are turned upright, fitted into {size_px} × {size_px} px without "
+        f"stretching, padded with RGB {contract.padding}, {smaller}and normalised {how}.{views}"
     )
 
 

@@ -14,6 +14,10 @@ class Recorder(ABC):
     def tell(self, run_id: str, delivery: Delivery) -> None:
         """Sees to it that the run is told."""
 
+    def num_unsent(self) -> int:
+        """See `Tracker.num_unsent`."""
+        return 0
+
     def append(self, run_id: str, measurements: Sequence[Measurement]) -> None:
         """See `Tracker.append`."""
         self.tell(run_id, measured(measurements))

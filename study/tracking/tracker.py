@@ -97,6 +97,9 @@ class Tracker(Protocol):
         Its state becomes INTERRUPTED: FAIL would be counted as a trial that failed.
         """
 
+    def num_unsent(self) -> int:
+        """What was told and has not arrived yet; 0 where every call waits until it has. Any thread may ask."""
+
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """A metric's curve: (epoch, value), by epoch; where an epoch was measured anew, the later value."""
 

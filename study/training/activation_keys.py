@@ -44,7 +44,8 @@ def activations_key(
     parts = {
         "version": CACHE_VERSION,
         "data": data.digest,
-        "image_size": data.image_size,
+        "packed_size": data.image_size,
+        "image_size": images.image_size or data.image_size,
         "photos": _digest(photos_outside_test(data).astype("<i8").tobytes()),
         "backbone": config.backbone,
         # The layers themselves: for a replaced head some backbones pool in their last stage, and an appended one adds a stage.

@@ -155,7 +155,8 @@ class _Source:
     def _forward(self) -> Iterator[Sequence[Tensor]]:
         """The frozen stages' output for some photos, and for them mirrored, from the first photo to the last."""
         pixels_at_once = GPU_PIXELS_AT_ONCE if self.images.device.type == "cuda" else PIXELS_AT_ONCE
-        at_once = min(MOST_PHOTOS_AT_ONCE, math.ceil(pixels_at_once / self.images.images.shape[1] ** 2))
+        size_px = self.images.image_size or self.images.images.shape[1]
+        at_once = min(MOST_PHOTOS_AT_ONCE, math.ceil(pixels_at_once / size_px**2))
         for start in range(0, len(self.photos), at_once):
             pixels = torch.from_numpy(self.images.images[self.photos[start : start + at_once]]).to(self.images.device)
             variants = [pixels, pixels.flip(2)] if self.plan.num_variants == 2 else [pixels]
@@ -175,10 +176,11 @@ def _plan(
     refused = refusal(config, images.model.num_frozen)
     if refused:
         return CachePlan(False, refused)
-    subject = (config.backbone, config.head, images.model.num_frozen, data.image_size, examples.num_views)
+    size_px = config.seen_size(data.image_size)
+    subject = (config.backbone, config.head, images.model.num_frozen, size_px, examples.num_views)
     if subject not in cache.costs:
         try:
-            cache.costs[subject] = costs_of(images.model, data.image_size)
+            cache.costs[subject] = costs_of(images.model, size_px)
         except NotImplementedError as error:  # an operation of a timm model without a rule for tensors without memory
             return CachePlan(False, f"activations not cached: what they cost is unknown ({str(error).splitlines()[0]})")
     is_half = precision_of(images.device, autocast) in ("bfloat16", "float16")

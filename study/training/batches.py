@@ -12,6 +12,7 @@ from torch import Tensor
 
 from study.models.classifier import Classifier
 from study.models.normalization import Normalizer
+from study.models.resizing import resized
 from study.training.augmentation import Augmentation
 from study.training.mixing import Mixed, draw_mixture, mix
 from study.training.photo_reading import PhotoReader, open_reader
@@ -77,6 +78,7 @@ class ImageInputs:
         augmentation: of the examples that are trained on.
         reader: reads `images`; None: one that is opened for all of `photos`.
         is_channels_last: how images lie in memory when the network gets them.
+        image_size: side that the photos are resized to before anything else is done to them; None: as they are packed.
     """
 
     images: npt.NDArray[np.uint8]
@@ -87,6 +89,7 @@ class ImageInputs:
     augmentation: AugmentationConfig = UNCHANGED
     reader: PhotoReader | None = None
     is_channels_last: bool = True
+    image_size: int | None = None
 
     @property
     def num_views(self) -> int:
@@ -101,7 +104,7 @@ class ImageInputs:
         """See `Inputs.enter`. The frozen stages compute in the precision that the caller's autocast asks for."""
         # Only they: in half precision, a place in a photo of 224 px would be a pixel off.
         with torch.autocast(self.device.type, enabled=False):
-            entered = self._normalized(raw, generator)
+            entered = self._normalized(raw if self.image_size is None else resized(raw, self.image_size), generator)
         return Entered(self.model.prefix(entered.activations), entered.mixed)
 
     def batch(self, indices: Indices) -> Tensor:

@@ -52,15 +52,23 @@ class Calibration:
         }
 
 
-def calibrate(model: Classifier, data: StudyData, normalization: Normalization, device: torch.device) -> Calibration:
+def calibrate(
+    model: Classifier,
+    data: StudyData,
+    normalization: Normalization,
+    device: torch.device,
+    image_size: int | None = None,
+) -> Calibration:
     """The model's temperature on the validation split; no other split is read.
 
+    Args:
+        image_size: side of the photos that the model was trained on; None: as they are packed.
     Raises:
         ValueError: if the split is empty, or the target is a number.
     """
     if data.values is not None:
         raise ValueError("only probabilities can be calibrated, but the target is a number")
-    outputs, labels = _validation_outputs(model, data, normalization, device)
+    outputs, labels = _validation_outputs(model, data, normalization, device, image_size)
     return calibration_of(outputs, labels)
 
 
@@ -107,7 +115,7 @@ def _error(outputs: Tensor, labels: Tensor, temperature: float) -> float:
 
 
 def _validation_outputs(
-    model: Classifier, data: StudyData, normalization: Normalization, device: torch.device
+    model: Classifier, data: StudyData, normalization: Normalization, device: torch.device, image_size: int | None
 ) -> tuple[Tensor, Tensor]:
     """Scores [num_examples, num_classes] and labels of the validation split. Leaves the model on `device`, in evaluation."""
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -118,7 +126,7 @@ def _validation_outputs(
         raise ValueError("a temperature needs at least one example, but the validation split is empty")
     reader = open_reader(data.images, examples.photos[positions].reshape(-1), device)
     normalizer = make_normalizer(normalization, data.statistics)
-    inputs = ImageInputs(data.images, normalizer, model, device, photos=examples.photos, reader=reader)
+    inputs = ImageInputs(data.images, normalizer, model, device, photos=examples.photos, reader=reader, image_size=image_size)
     batches = np.split(positions, range(BATCH_SIZE, len(positions), BATCH_SIZE))
     with torch.no_grad():
         outputs = [model.suffix(inputs.enter(raw, None).activations).float() for raw in inputs.read(batches)]

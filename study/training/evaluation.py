@@ -6,10 +6,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from study.confirm_definition import Alteration
 from study.data.examples import examples_of
 from study.data.study_data import StudyData
 from study.models.classifier import Classifier
 from study.models.normalization import make_normalizer
+from study.training.alterations import AlteredInputs
 from study.training.batches import ImageInputs, Indices, Inputs
 from study.training.metrics import Evaluation as Evaluation
 from study.training.photo_reading import open_reader
@@ -38,11 +40,15 @@ def evaluate_split(
     *,
     normalization: Normalization,
     device: torch.device,
+    image_size: int | None = None,
+    altered: Alteration | None = None,
     batch_size: int = 64,
 ) -> Evaluation:
     """What `model` reaches on a split, every photo read anew (no cache). Leaves it on `device`, in evaluation.
 
     Args:
+        image_size: side of the photos that the model was trained on; None: as they are packed.
+        altered: what is done to copies of the photos before the model sees them; None: they are taken as they are.
         batch_size: examples at once.
     Raises:
         ValueError: if the split is empty.
@@ -53,8 +59,8 @@ def evaluate_split(
     targets = make_targets(examples, data.classes, device=device, is_log=data.is_log)
     reader = open_reader(data.images, examples.photos[positions].reshape(-1), device)
     normalizer = make_normalizer(normalization, data.statistics)
-    inputs = ImageInputs(data.images, normalizer, model, device, photos=examples.photos, reader=reader)
-    return evaluate(model, inputs, targets, positions, batch_size)
+    inputs = ImageInputs(data.images, normalizer, model, device, photos=examples.photos, reader=reader, image_size=image_size)
+    return evaluate(model, inputs if altered is None else AlteredInputs(inputs, altered), targets, positions, batch_size)
 
 
 def _in_pieces(positions: Indices, batch_size: int) -> list[Indices]:

@@ -22,6 +22,10 @@ class Strategy(Protocol):
     def class_weights(self) -> Weights | None:
         """Factors of the classes' losses, float32 [num_classes]; None if all weigh the same."""
 
+    @property
+    def num_shown(self) -> int:
+        """How many photos an epoch shows."""
+
     def epoch_order(self, epoch: int) -> Indices:
         """Positions of the photos that the 1-based `epoch` shows, in their order; the same for the same seed."""
 
@@ -33,6 +37,10 @@ class _Shuffled:
     indices: Indices
     seed: int
     class_weights: Weights | None = None
+
+    @property
+    def num_shown(self) -> int:
+        return len(self.indices)
 
     def epoch_order(self, epoch: int) -> Indices:
         return _generator(self.seed, epoch).permutation(self.indices)
@@ -46,6 +54,10 @@ class _Drawn:
     probabilities: npt.NDArray[np.float64]
     seed: int
     class_weights: Weights | None = None
+
+    @property
+    def num_shown(self) -> int:
+        return len(self.indices)
 
     def epoch_order(self, epoch: int) -> Indices:
         return _generator(self.seed, epoch).choice(self.indices, size=len(self.indices), p=self.probabilities)

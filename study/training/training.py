@@ -109,6 +109,7 @@ class Training:
             "activation_cache": self.cache.outcome.value,
             "activation_cache_reason": self.cache.reason,
             "activation_cache_s": self.cache.elapsed_s,
+            "images_per_epoch": float(self.strategy.num_shown * self.inputs.num_views),
             "micro_batch": float(self.steps.micro_batch or self.config.batch_size),
         }
 
@@ -195,6 +196,7 @@ def start_training(
         augmentation=config.augmentation,
         reader=open_reader(data.images, examples.photos[np.concatenate([examples.train, examples.val])].reshape(-1), device),
         is_channels_last=config.compute.channels_last,
+        image_size=config.image_size,
     )
     inputs, cache_facts = open_inputs(
         images, data, examples, config, weights_digest=weights_digest, cache=cache, autocast=arithmetic.autocast
@@ -226,7 +228,7 @@ def start_training(
         is_small=device.type == "cpu" and _is_small_head(model, config.batch_size),
     )
     stopping = EarlyStopping(config.patience, objective.is_maximized)
-    costs = model_costs(model, data.image_size, arithmetic, objective.quantities)
+    costs = model_costs(model, config.seen_size(data.image_size), arithmetic, objective.quantities)
     digest = _digest_of(config, data, weights_digest, objective, seed)
     return Training(
         config, model, examples, inputs, targets, strategy, steps, stopping, objective, seed, cache_facts, digest, costs

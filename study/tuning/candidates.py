@@ -24,7 +24,7 @@ def version_of_trial(
     Raises:
         StudyError: if the trial's weights or the study's photos are gone, or a store cannot be used.
     """
-    known = [version for version in registry.known_versions(name) if version.tags.get("study.trial_number") == str(trial)]
+    known = [version for version in registry.known_versions(name) if _is_of(version, name, trial)]
     if known:
         return known[0]
     announce(f"trial {trial} of {name} is not registered yet: its model is rebuilt and registered")
@@ -40,6 +40,11 @@ def version_of_trial(
     with TemporaryDirectory() as folder:
         number = register_trial(prepared, export_trial(prepared, outcome, Path(folder) / "model"), registry)
     return registry.version_at(f"models:/{name}/{number}")
+
+
+def _is_of(version: ModelVersion, study: str, trial: int) -> bool:
+    """Whether a version is of this trial: a model may also have versions that other studies were promoted with."""
+    return version.tags.get("study.name", study) == study and version.tags.get("study.trial_number") == str(trial)
 
 
 def outcome_of(definition: StudyDefinition, storage: Storage, trial: int) -> Outcome | None:

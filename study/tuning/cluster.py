@@ -4,7 +4,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -18,6 +19,7 @@ RAY_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints its configuration even with verbose=0
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # JSON, CSV and TensorBoard files of every trial: 100 ms a trial
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: it must mark the runs first
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # a second Ray, by a thread that asks something after the first was left
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # snapshots of an experiment that nobody restores: Optuna's storage is the truth
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
@@ -28,12 +30,25 @@ from ray import tune  # noqa: E402
 
 from study.errors import DefinitionError  # noqa: E402
 from study.tuning.ledger import Ledger, TrialProgress  # noqa: E402
-from study.tuning.nodes import living_nodes, prepare_nodes  # noqa: E402
+from study.tuning.metrics_export import exported  # noqa: E402
+from study.tuning.newcomers import Newcomers  # noqa: E402
+from study.tuning.nodes import Node, living_nodes, prepare_nodes  # noqa: E402
 from study.tuning.placement import Placement, place  # noqa: E402
+from study.tuning.platform_metrics import StudyMetrics  # noqa: E402
 from study.tuning.preparation import PreparedStudy  # noqa: E402
-from study.tuning.ray_adapters import MAX_RETRIES, LedgerScheduler, LedgerSearcher, StudyTrainable  # noqa: E402
+from study.tuning.ray_adapters import (  # noqa: E402
+    MAX_RETRIES,
+    LedgerScheduler,
+    LedgerSearcher,
+    RoomLimiter,
+    StudyTrainable,
+    TrialBundle,
+)
 from study.tuning.worker import TrialTask  # noqa: E402
 
+logger = logging.getLogger(__name__)
+
+SETTLE_S = 10.0  # a new node is asked for its versions within seconds; until then a trial may be placed there again
 LOCAL_OBJECT_STORE_BYTES = 256 * 2**20  # trials get their data by memory map, not through Ray's object store
 
 
@@ -45,6 +60,7 @@ def connected(address: str | None, is_verbose: bool) -> Iterator[None]:
         DefinitionError: if there is no cluster at the address.
     """
     level = logging.INFO if is_verbose else logging.CRITICAL
+    terminate = signal.getsignal(signal.SIGTERM)
     local_options: dict[str, Any] = {"include_dashboard": False, "object_store_memory": LOCAL_OBJECT_STORE_BYTES}
     try:
         ray.init(
@@ -65,6 +81,8 @@ def connected(address: str | None, is_verbose: bool) -> Iterator[None]:
             f"set RAY_AUTH_MODE=token where the cluster asks for a token (`ray get-auth-token`)."
         ) from None
     logging.getLogger("ray").setLevel(level)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminate)  # Ray has put its own there, which leaves at once
     try:
         yield
     finally:
@@ -76,11 +94,13 @@ class RayExecutor:
     """Runs a ledger's trials on the connected cluster.
 
     Attributes:
+        newcomers: the nodes that trials may run on.
         trainable: what runs a trial in its process.
     """
 
     prepared: PreparedStudy
     placement: Placement
+    newcomers: Newcomers
     is_verbose: bool
     trainable: type[tune.Trainable] = StudyTrainable
 
@@ -104,22 +124,22 @@ class RayExecutor:
         Raises:
             StudyError: if a store could not be written; what was running is left for `study resume`.
         """
-        scheduler = LedgerScheduler(ledger, stop=_stop_tune)
-        with _interruptible(ledger):
+        scheduler = LedgerScheduler(ledger, _stop_tune, self._num_retries)
+        searcher = LedgerSearcher(ledger, self._task_of)
+        with _interruptible(ledger), exported(self._metrics_of(ledger)):
             tune.run(
                 self.trainable,
                 name="ray",
                 storage_path=str(self.prepared.settings.study_folder(self.prepared.definition.name)),
-                search_alg=LedgerSearcher(ledger, self._task_of),
+                search_alg=RoomLimiter(searcher, lambda: self.newcomers.num_concurrent),
                 scheduler=scheduler,
                 num_samples=sys.maxsize,  # the ledger says when it is enough
-                max_concurrent_trials=self.placement.num_concurrent,
                 # No preference for a node that holds a trial's activations. Tune could be given one (a PlacementGroupFactory of
                 # each trial's own passes `_soft_target_node_id` or `bundle_label_selector` on), but it reuses an actor only
                 # for trials of an equal factory (`_ObjectCache`, Ray 2.60): each preference would start a process, which takes
                 # seconds, and must be uttered before it is known which node is free. Every node computes a prefix once at
                 # most, and none of them twice where STUDY_CACHE is shared.
-                resources_per_trial={"cpu": self.placement.cpus, "gpu": self.placement.gpus},
+                resources_per_trial=TrialBundle(self.placement.cpus, self.placement.gpus, lambda: self.newcomers.refused),
                 reuse_actors=True,
                 max_failures=MAX_RETRIES,
                 raise_on_failed_trial=False,
@@ -130,25 +150,51 @@ class RayExecutor:
         if scheduler.error is not None:
             raise scheduler.error
 
+    def _metrics_of(self, ledger: Ledger) -> StudyMetrics:
+        """The study's metrics, listening to the ledger."""
+        metrics = StudyMetrics(
+            self.prepared.definition,
+            self.placement,
+            ledger.outcomes(),
+            ledger.stopwatch,
+            ledger.num_unsent,
+            num_slots=lambda: self.newcomers.num_concurrent,
+        )
+        ledger.listen(metrics)
+        return metrics
+
+    def _num_retries(self) -> int:
+        """Of a trial: a node that turned out to be unfit costs it none."""
+        self.newcomers.settle(SETTLE_S)
+        return MAX_RETRIES + len(self.newcomers.refused)
+
     def _task_of(self, trial: TrialProgress) -> TrialTask:
         return self.prepared.task_of(trial, num_threads=self.placement.cpus, uses_gpu=self.placement.gpus > 0)
 
 
 @contextmanager
-def ray_executor(prepared: PreparedStudy, is_verbose: bool) -> Iterator[RayExecutor]:
+def ray_executor(
+    prepared: PreparedStudy, is_verbose: bool, notice: Callable[[str], None] = logger.warning
+) -> Iterator[RayExecutor]:
     """The executor on the cluster at the settings' address, or on one of this machine that ends with it.
 
+    Args:
+        notice: told of nodes that join later.
     Raises:
         StudyError: if there is no cluster, a trial fits none of its nodes, or a node cannot take part.
     """
     settings, definition = prepared.settings, prepared.definition
+
+    def prepare_some(nodes: Sequence[Node]) -> None:
+        prepare_nodes(nodes, settings.study_folder(definition.name), prepared.files, prepared.shared)
+
     with connected(settings.ray_address, is_verbose):
         nodes = living_nodes()
         placement = place(definition.resources, [node.resources for node in nodes])
         if settings.ray_address is not None:
-            usable = [node for node in nodes if placement.fits(node.resources)]
-            prepare_nodes(usable, settings.study_folder(definition.name), prepared.files)
-        yield RayExecutor(prepared, placement, is_verbose)
+            prepare_some([node for node in nodes if placement.fits(node.resources)])
+        with Newcomers(nodes, placement, lambda node: prepare_some([node]), notice) as newcomers:
+            yield RayExecutor(prepared, placement, newcomers, is_verbose)
 
 
 def _trial_name(trial: tune.experiment.Trial) -> str:
@@ -169,8 +215,11 @@ def _interruptible(ledger: Ledger) -> Iterator[None]:
         ledger.is_interrupted = True
         _stop_tune()
 
+    # Until Tune handles its own signal, SIGUSR1 would end this process; the ledger's word ends the run all the same.
+    before_tune = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     previous = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, previous)
+        signal.signal(signal.SIGUSR1, before_tune)

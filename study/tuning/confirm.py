@@ -5,12 +5,14 @@ other. All recipes get the same seeds and folds, so that they can be compared in
 best is not repeated further (study/search/race.py), and comes after those that went the whole way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from study.confirm_definition import Alteration, prefix_of
 from study.definition import ConfirmDefinition, StudyDefinition
 from study.errors import StudyError
+from study.intervals import Place
 from study.search.advisor import Advisor, Outcome, derive_seed, study_names
 from study.search.first_points import first_points
 from study.search.outcomes import Proposal, is_candidate
@@ -25,8 +27,9 @@ from study.trial import TrialState
 from study.tuning.kept_weights import KeptWeights
 from study.tuning.launch import NUM_KEPT_WEIGHTS, Executor, StudyListener
 from study.tuning.ledger import Ledger
+from study.tuning.log_file import log_tags
 from study.tuning.preparation import PreparedStudy
-from study.tuning.repetitions import Confirmed, interval_of
+from study.tuning.repetitions import Confirmed, Interval, interval_of
 
 SUFFIX = ".confirm"
 CONFIRMS_TAG = "study.confirms"  # name of the study whose recipes are repeated; on a run, the number of the repeated trial
@@ -71,6 +74,18 @@ def confirming_definition(definition: StudyDefinition, chosen: Sequence[Outcome]
     )
 
 
+def stored_repetitions(definition: StudyDefinition, outcomes: Sequence[Outcome], storage: Storage) -> Advisor | None:
+    """The study of the repetitions as an earlier driver left it; None where none was begun.
+
+    Args:
+        outcomes: of the search.
+    """
+    if definition.confirm is None or definition.name + SUFFIX not in study_names(storage):
+        return None
+    chosen = recipes_to_confirm(outcomes, definition, definition.confirm.top)
+    return Advisor.resume(confirming_definition(definition, chosen), storage)
+
+
 def confirm(
     prepared: PreparedStudy,
     outcomes: Sequence[Outcome],
@@ -93,11 +108,16 @@ def confirm(
     chosen = recipes_to_confirm(outcomes, definition, definition.confirm.top)
     if not chosen:
         return []
-    repeated = replace(prepared, definition=confirming_definition(definition, chosen), reads_test=True)
+    repeated = replace(
+        prepared,
+        definition=confirming_definition(definition, chosen),
+        reads_test=True,
+        altered_tests=definition.confirm.altered_tests,
+    )
     is_resumed = repeated.definition.name in study_names(storage)
     run_id, advisor = _open(repeated, parent_run_id, tracker, storage)
     folder = prepared.settings.study_folder(repeated.definition.name)
-    kept = KeptWeights(folder, definition.objective, NUM_KEPT_WEIGHTS, advisor.outcomes())
+    kept = KeptWeights(folder, definition.objective, NUM_KEPT_WEIGHTS, advisor.outcomes(), repeated.shared)
     ledger = Ledger(
         advisor,
         tracker,
@@ -106,7 +126,7 @@ def confirm(
         [listener, kept],
         is_resumed=is_resumed,
         gpus=executor.gpus,
-        tags_of=lambda proposal: link_tags(proposal, chosen),
+        tags_of=lambda proposal: link_tags(proposal, chosen) | log_tags(folder, proposal.number),
     )
     listener.study_began(repeated, advisor.outcomes(), executor.num_concurrent)
     try:
@@ -120,7 +140,8 @@ def confirm(
     if not advisor.is_over:
         tracker.end_study(run_id, TrialState.INTERRUPTED, {}, {})
         return None
-    confirmed = summarized(chosen, advisor.outcomes(), tracker.trials(run_id), repeated.definition)
+    records = tracker.trials(run_id)
+    confirmed = summarized(chosen, advisor.outcomes(), records, repeated.definition, repeated.altered_tests)
     tracker.end_study(run_id, TrialState.COMPLETE, summary_of(confirmed, definition), {})
     return confirmed
 
@@ -135,17 +156,16 @@ def link_tags(proposal: Proposal, chosen: Sequence[Outcome]) -> dict[str, str]:
 
 
 def summary_of(confirmed: Sequence[Confirmed], definition: StudyDefinition) -> dict[str, float]:
-    """The parent run's figures: the first recipe's on the test split."""
+    """The parent run's figures: the first recipe's on the test split, and on altered copies of it."""
     if not confirmed:
         return {}
-    name, test = f"test_{definition.objective.metric}", confirmed[0].test
-    return {
-        f"{name}_mean": test.mean,
-        f"{name}_sd": test.sd,
-        f"{name}_ci_low": test.low,
-        f"{name}_ci_high": test.high,
-        "confirmed_trial": float(confirmed[0].trial),
-    }
+    figures = {prefix_of(): confirmed[0].test}
+    figures |= {prefix_of(altered): test for altered, test in confirmed[0].altered.items()}
+    told: dict[str, float] = {}
+    for prefix, test in figures.items():
+        name = f"{prefix}_{definition.objective.metric}"
+        told |= {f"{name}_mean": test.mean, f"{name}_sd": test.sd, f"{name}_ci_low": test.low, f"{name}_ci_high": test.high}
+    return told | {"confirmed_trial": float(confirmed[0].trial)}
 
 
 def _open(repeated: PreparedStudy, parent_run_id: str, tracker: Tracker, storage: Storage) -> tuple[str, Advisor]:
@@ -165,18 +185,23 @@ def _open(repeated: PreparedStudy, parent_run_id: str, tracker: Tracker, storage
 
 
 def summarized(
-    chosen: Sequence[Outcome], repetitions: Sequence[Outcome], records: Sequence[TrialRecord], definition: StudyDefinition
+    chosen: Sequence[Outcome],
+    repetitions: Sequence[Outcome],
+    records: Sequence[TrialRecord],
+    definition: StudyDefinition,
+    altered_tests: Sequence[Alteration] = (),
 ) -> list[Confirmed]:
     """The recipes, best mean on validation first.
 
     Args:
         definition: of the repetitions.
+        altered_tests: copies of the test split that they were measured on as well.
     """
     metric = definition.objective.metric
     race = plan_of(definition, first_points(definition))
     for repetition in repetitions:
         race.add(repetition)
-    test_of = {record.number: record.metrics.get(f"test_{metric}") for record in records}
+    metrics_of = {record.number: record.metrics for record in records}
     confirmed = []
     for outcome in chosen:
         recipe = recipe_of(outcome.searched)
@@ -184,13 +209,22 @@ def summarized(
         places = {one.number: (one.config.fold, one.config.seed or 0) for one in own}
         num_folds = definition.data.split.folds
         val = interval_of({places[one.number]: one.value for one in own if one.value is not None}, num_folds)
-        told = {places[one.number]: value for one in own if (value := test_of.get(one.number)) is not None}
-        test = interval_of(told, num_folds)
+        told = {places[one.number]: metrics_of.get(one.number, {}) for one in own}
+        test = _interval_on(None, told, metric, num_folds)
+        altered = {name: found for name in altered_tests if (found := _interval_on(name, told, metric, num_folds)) is not None}
         if val is not None and test is not None:
-            confirmed.append(Confirmed(outcome.number, recipe, val, test))
+            confirmed.append(Confirmed(outcome.number, recipe, val, test, altered))
     sign = -1 if definition.objective.is_maximized else 1
     # A beaten recipe's mean is of fewer rounds, which may have been the easier ones.
     return sorted(confirmed, key=lambda one: (race.is_beaten(one.searched), sign * one.val.mean))
+
+
+def _interval_on(
+    altered: Alteration | None, told: Mapping[Place, Mapping[str, float]], metric: str, num_folds: int
+) -> Interval | None:
+    """Of the metric on the test split, or on altered copies of it."""
+    name = f"{prefix_of(altered)}_{metric}"
+    return interval_of({place: metrics[name] for place, metrics in told.items() if name in metrics}, num_folds)
 
 
 def _fresh_seeds(definition: StudyDefinition, confirm: ConfirmDefinition) -> tuple[int, ...]:

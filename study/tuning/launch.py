@@ -14,8 +14,10 @@ from study.tracking.patience import Patience
 from study.tracking.records import STOP_TAG
 from study.tracking.tracker import Tracker
 from study.trial import TrialState
+from study.tuning.first_failures import HOPELESS_FAILURES
 from study.tuning.kept_weights import KeptWeights
-from study.tuning.ledger import HOPELESS_FAILURES, Ledger, Listener
+from study.tuning.ledger import Ledger, Listener
+from study.tuning.log_file import log_tags
 from study.tuning.preparation import PreparedStudy
 from study.tuning.repetitions import Confirmed
 from study.tuning.winner import Winner, register_winner
@@ -100,7 +102,8 @@ class Launch:
         definition = self.prepared.definition
         earlier = self.advisor.outcomes()
         output_folder = self.prepared.settings.study_folder(definition.name)
-        kept_weights = KeptWeights(output_folder, definition.objective, _num_kept(definition), earlier)
+        shared = self.prepared.shared
+        kept_weights = KeptWeights(output_folder, definition.objective, _num_kept(definition), earlier, shared)
         ledger = Ledger(
             self.advisor,
             self.tracker,
@@ -109,6 +112,7 @@ class Launch:
             [self.listener, kept_weights],
             is_resumed=self.is_resumed,
             gpus=executor.gpus,
+            tags_of=lambda proposal: log_tags(output_folder, proposal.number),
         )
         self.listener.study_began(self.prepared, earlier, executor.num_concurrent)
         try:

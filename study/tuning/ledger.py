@@ -3,24 +3,25 @@
 Whoever runs the trials (Ray or the present process) calls `begin`, `record` and `finish`; nobody else writes a trial's state.
 """
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from study.definition import Objective
-from study.search.advisor import Advisor, Proposal
+from study.search.advisor import Advisor, Outcome, Proposal
 from study.search_definition import QUANTITIES
 from study.tracking.tracker import Tracker
 from study.trial import Failure, Measurement, TrialConfig, TrialState
+from study.tuning.first_failures import FirstFailures
+from study.tuning.stopwatch import Stopwatch
 
-HOPELESS_FAILURES = 4  # the first that end, all alike: the fifth would fare no better
 # Shown at their best epoch as `best_val_…`; which of them a study has depends on its task and number of classes.
 SUMMARY_METRICS = (
     *("loss", "accuracy", "balanced_accuracy", "macro_f1", "top5_accuracy", "calibration_error"),
     *("mae", "r2"),
 )
+LOG_TAG = "study.log"  # of `log_file.log_tags`
 
 
 @dataclass
@@ -70,7 +71,11 @@ class Listener(Protocol):
 
 
 class Ledger:
-    """Keeps Optuna (through the advisor) and MLflow (through the tracker) telling one truth."""
+    """Keeps Optuna (through the advisor) and MLflow (through the tracker) telling one truth.
+
+    Attributes:
+        stopwatch: of the steps in which the driver waits for a store or a sampler.
+    """
 
     def __init__(
         self,
@@ -96,9 +101,10 @@ class Ledger:
         self._tracker = tracker
         self._parent_run_id = parent_run_id
         self._objective = objective
-        self._listeners = listeners
+        self._listeners = tuple(listeners)
         self._open: dict[int, TrialProgress] = {}
-        self._failures = _FirstFailures()
+        self._failures = FirstFailures()
+        self.stopwatch = Stopwatch()
         self.is_interrupted = False
         self.hopeless: str | None = None  # why all of the first trials failed, where they failed alike
 
@@ -107,6 +113,18 @@ class Ledger:
         """Numbers of the trials that began and have not ended."""
         return tuple(self._open)
 
+    def outcomes(self) -> list[Outcome]:
+        """Every trial that ended, in this launch or an earlier one."""
+        return self._advisor.outcomes()
+
+    def num_unsent(self) -> int:
+        """Records that MLflow does not have yet. Any thread may ask."""
+        return self._tracker.num_unsent()
+
+    def listen(self, listener: Listener) -> None:
+        """Tells one more listener from now on."""
+        self._listeners = (*self._listeners, listener)
+
     def begin(self, tags: Mapping[str, str] | None = None) -> TrialProgress | None:
         """The next trial with its MLflow run, or None when there is none to begin.
 
@@ -114,10 +132,12 @@ class Ledger:
             tags: of a new run, beside the ledger's own.
         """
         while not self.is_interrupted and self.hopeless is None:
-            proposal = self._advisor.ask()
+            with self.stopwatch.timing("ask"):
+                proposal = self._advisor.ask()
             if proposal is None:
                 return None
-            run_id, recorded_epoch = self._run_of(proposal, tags or {})
+            with self.stopwatch.timing("begin_run"):
+                run_id, recorded_epoch = self._run_of(proposal, tags or {})
             trial = TrialProgress(
                 proposal.number,
                 proposal.config,
@@ -139,13 +159,21 @@ class Ledger:
     def _report_epochs(self, epochs: int) -> tuple[int, ...]:
         return tuple(epoch for epoch in range(1, epochs + 1) if self._advisor.can_prune_at(epoch))
 
-    def record(self, number: int, measurements: Sequence[Measurement], is_in_mlflow: bool) -> bool:
+    def record(
+        self,
+        number: int,
+        measurements: Sequence[Measurement],
+        is_in_mlflow: bool,
+        facts: Mapping[str, str | float] | None = None,
+    ) -> bool:
         """Records epochs that came together; whether the pruner stops the trial at the last of them.
 
         Args:
             is_in_mlflow: the worker has delivered them itself.
+            facts: as far as they are known by now; see `finish`.
         """
         trial = self._open[number]
+        trial.facts = facts or trial.facts
         new = [one for one in measurements if one.epoch > trial.last_epoch]  # a retried trial repeats what was recorded
         if not new:
             return False
@@ -156,11 +184,13 @@ class Ledger:
         for measurement in new:
             if trial.best is None or self._objective.is_better(measurement.metrics[key], trial.best.metrics[key]):
                 trial.best = measurement
-        self._advisor.report_all(number, {one.epoch: one.metrics[key] for one in new}, is_last=new[-1].is_last)
+        with self.stopwatch.timing("report"):
+            self._advisor.report_all(number, {one.epoch: one.metrics[key] for one in new}, is_last=new[-1].is_last)
         for listener in self._listeners:
             listener.trial_measured(trial)
-        if not new[-1].is_last and self._advisor.can_prune_at(new[-1].epoch) and self._advisor.should_prune(number):
-            trial.state = TrialState.PRUNED
+        if not new[-1].is_last and self._advisor.can_prune_at(new[-1].epoch):
+            with self.stopwatch.timing("prune"):
+                trial.state = TrialState.PRUNED if self._advisor.should_prune(number) else trial.state
         return trial.state is TrialState.PRUNED
 
     def finish(self, number: int, failure: Failure | None = None, facts: Mapping[str, str | float] | None = None) -> None:
@@ -173,11 +203,13 @@ class Ledger:
         trial.failure = failure
         trial.facts = facts or {}
         trial.state = self._final_state(trial)
-        self._tracker.end_trial(trial.run_id, trial.state, trial.unrecorded, self._summary(trial), _end_tags(trial))
+        with self.stopwatch.timing("end_run"):
+            self._tracker.end_trial(trial.run_id, trial.state, trial.unrecorded, self._summary(trial), _end_tags(trial))
         is_complete = trial.state is TrialState.COMPLETE and trial.best is not None
         value = trial.best.metrics[self._objective.key] if is_complete and trial.best else None
         seconds = (time.monotonic() - trial.started_s) * self._devices
-        self._advisor.tell(number, trial.state, value, _costs(trial), seconds)
+        with self.stopwatch.timing("tell"):
+            self._advisor.tell(number, trial.state, value, _costs(trial), seconds)
         self._close(trial)
 
     def interrupt_open(self) -> None:
@@ -198,7 +230,7 @@ class Ledger:
         self._close(trial)
 
     def _close(self, trial: TrialProgress) -> None:
-        self._failures.add(trial)
+        self._failures.add(trial.failure)
         self.hopeless = self._failures.common_cause
         for listener in self._listeners:
             listener.trial_ended(trial)
@@ -209,9 +241,10 @@ class Ledger:
             self._tracker.reopen(proposal.run_id)
             history = self._tracker.history(proposal.run_id, "val_loss")
             return proposal.run_id, history[-1][0] if history else 0
-        run_id = self._tracker.begin_trial(
-            self._parent_run_id, proposal.number, proposal.config, {**tags, **self._tags_of(proposal)}, self._is_resumed
-        )
+        all_tags = {**tags, **self._tags_of(proposal)}
+        if proposal.repeats is not None:  # nobody trains it: it has no log
+            all_tags.pop(LOG_TAG, None)
+        run_id = self._tracker.begin_trial(self._parent_run_id, proposal.number, proposal.config, all_tags, self._is_resumed)
         self._advisor.attach_run(proposal.number, run_id)
         return run_id, 0
 
@@ -236,29 +269,6 @@ class Ledger:
 def _costs(trial: TrialProgress) -> dict[str, float]:
     """What an objective's cost and constraints may ask about."""
     return {name: float(trial.facts[name]) for name in QUANTITIES if name in trial.facts}
-
-
-class _FirstFailures:
-    """Why the first trials failed, as long as nothing but failures has come of any; the trials themselves are let go."""
-
-    def __init__(self) -> None:
-        self._reasons: list[str] = []
-        self._has_hope = False
-
-    def add(self, trial: TrialProgress) -> None:
-        """A trial ended."""
-        self._has_hope |= trial.failure is None
-        if trial.failure is not None and not self._has_hope:
-            self._reasons.append(trial.failure.reason)
-
-    @property
-    def common_cause(self) -> str | None:
-        """The last reason, where there are enough and they are all alike."""
-        if self._has_hope or len(self._reasons) < HOPELESS_FAILURES:
-            return None
-        # Numbers differ from trial to trial: learning rates, steps, bytes that were asked for.
-        causes = {re.sub(r"[-+.\d]+(e[-+]?\d+)?", "#", reason) for reason in self._reasons}
-        return self._reasons[-1] if len(causes) == 1 else None
 
 
 def _end_tags(trial: TrialProgress) -> dict[str, str]:

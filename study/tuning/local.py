@@ -44,7 +44,7 @@ def _run_one(ledger: Ledger, number: int, session: TrialSession) -> None:
     try:
         while not is_over:
             report = session.step()
-            is_pruned = ledger.record(number, report.measurements, report.is_in_mlflow)
+            is_pruned = ledger.record(number, report.measurements, report.is_in_mlflow, report.facts)
             is_over = report.is_last or is_pruned
     finally:
         session.close()

@@ -40,7 +40,8 @@ def probe(token: str, text: str, files: list[str], hashed: list[str], node: str)
     """This node's answer.
 
     Args:
-        token: a file that the driver has written into the study's folder; a second one is written beside it.
+        token: a file that the driver has written into the study's folder; a second one is written beside it. Or the address of
+            a bucket's folder in which the driver has written it, by the name `text`.
         text: what the file must hold.
         files: that trials will read.
         hashed: those of them that are read now, for their digests.
@@ -51,7 +52,7 @@ def probe(token: str, text: str, files: list[str], hashed: list[str], node: str)
         "versions": versions(),
         "sizes": {file: size_of(file) for file in files},
         "digests": {file: digest_of(file) for file in hashed},
-        "problem": _shared_folder_problem(Path(token), text, node),
+        "problem": _address_problem(token, text, node) if "://" in token else _shared_folder_problem(Path(token), text, node),
     }
 
 
@@ -122,6 +123,21 @@ def _shared_folder_problem(token: Path, text: str, node: str) -> str:
         token.with_name(f"{token.name}.{node}").write_text(text, encoding="utf-8")
     except OSError as error:
         return error.strerror or str(error)
+    return ""
+
+
+def _address_problem(address: str, text: str, node: str) -> str:
+    try:
+        from pyarrow.fs import FileSystem
+
+        system, folder = FileSystem.from_uri(address)
+        with system.open_input_stream(f"{folder}/{text}") as stream:
+            if stream.read().decode() != text:
+                return "another folder is there"
+        with system.open_output_stream(f"{folder}/{text}.{node}") as stream:
+            stream.write(text.encode())
+    except (ImportError, OSError, ValueError) as error:
+        return str(error).splitlines()[0]
     return ""
 
 

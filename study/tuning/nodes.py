@@ -6,7 +6,7 @@ has it; so `STUDY_CACHE` need not be shared. The study's folder must be: trials 
 
 import hashlib
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from study.tuning import node_probe
 from study.tuning.node_probe import NodeAnswer
 from study.tuning.placement import NodeResources
 from study.tuning.preparation import TrialFile
+from study.tuning.shared_files import NOT_SHARED, SharedFiles
 
 ANSWER_S = 120.0  # a process starts within seconds; on a busy machine with many nodes, within a minute
 HASHED_BYTES_PER_S = 100 * 2**20  # by a node that reads from a slow disk
@@ -51,33 +52,69 @@ def living_nodes() -> list[Node]:
     ]
 
 
-def prepare_nodes(nodes: Sequence[Node], study_folder: Path, files: Sequence[TrialFile]) -> None:
+def prepare_nodes(
+    nodes: Sequence[Node], study_folder: Path, files: Sequence[TrialFile], shared: SharedFiles = NOT_SHARED
+) -> None:
     """Checks every node, and sends it those of the files that it lacks.
 
     Args:
         nodes: on which trials may run.
-        study_folder: which all of them must share with this process.
+        study_folder: which all of them must share with this process, unless they share an address.
         files: that trials read.
+        shared: the address, if there is one.
     Raises:
-        DefinitionError: if a node does not answer, has other versions, or does not see the study's folder.
+        DefinitionError: if a node does not answer, has other versions, or does not see what is shared.
         DataError: if a node holds another file at a path, or cannot take what it lacks.
     """
-    with _token_in(study_folder) as token:
+    place = _token_at(shared) if shared.address else _token_in(study_folder)
+    with place as token:
         answers = _ask(nodes, token, files)
         for node, answer in zip(nodes, answers, strict=True):
             _require_same_versions(node, answer)
-            _require_shared_folder(node, answer, token)
+            token.require_seen(node, answer)
     for file in files:
         _send(file.path, [node for node, answer in zip(nodes, answers, strict=True) if _lacks(node, answer, file)])
 
 
+@dataclass(frozen=True)
+class Token:
+    """A file of this process's own that every node must see.
+
+    Attributes:
+        place: its path, or the address of what it lies in.
+        text: what it holds.
+        require_seen: raises DefinitionError if a node does not see it, by what the node answered.
+    """
+
+    place: str
+    text: str
+    require_seen: Callable[[Node, NodeAnswer], None]
+
+
 @contextmanager
-def _token_in(study_folder: Path) -> Iterator[Path]:
-    """A file of this process's own, which goes away with those that the nodes write beside it."""
+def _token_at(shared: SharedFiles) -> Iterator[Token]:
+    with shared.token() as name:
+
+        def require_seen(node: Node, answer: NodeAnswer) -> None:
+            problem = answer["problem"]
+            if not problem and not shared.has_answer(name, node.node_id):
+                problem = "what it wrote there did not arrive here"
+            if problem:
+                raise DefinitionError(
+                    f"STUDY_SHARED must be an address that all nodes can write to, but {answer['host']} ({node.address}) "
+                    f"cannot: {problem}. Give it the credentials that this machine has: `ray start` passes its environment on."
+                )
+
+        yield Token(shared.folder_address, name, require_seen)
+
+
+@contextmanager
+def _token_in(study_folder: Path) -> Iterator[Token]:
+    """A file which goes away with those that the nodes write beside it."""
     token = study_folder / f".nodes-{uuid.uuid4().hex}"
     try:
         _write_token(token)
-        yield token
+        yield Token(str(token), token.name, lambda node, answer: _require_shared_folder(node, answer, token))
     finally:
         for file in study_folder.glob(f"{token.name}*"):
             file.unlink(missing_ok=True)
@@ -94,10 +131,10 @@ def _write_token(token: Path) -> None:
         ) from error
 
 
-def _ask(nodes: Sequence[Node], token: Path, files: Sequence[TrialFile]) -> list[NodeAnswer]:
+def _ask(nodes: Sequence[Node], token: Token, files: Sequence[TrialFile]) -> list[NodeAnswer]:
     names = [str(file.path) for file in files]
     hashed = [str(file.path) for file in files if file.digest]
-    asked = [_on(node, node_probe.probe).remote(str(token), token.name, names, hashed, node.node_id) for node in nodes]
+    asked = [_on(node, node_probe.probe).remote(token.place, token.text, names, hashed, node.node_id) for node in nodes]
     answers: list[NodeAnswer] = _results(nodes, asked)
     return answers
 

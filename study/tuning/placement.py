@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from study.definition import Resources
 from study.errors import DefinitionError
@@ -24,16 +24,23 @@ class Placement:
 
     Attributes:
         cpus, gpus: of one trial; gpus is 0 where the cluster has none.
-        num_concurrent: trials that run at once.
+        num_concurrent: trials that run at once on the nodes that it was made for.
+        max_concurrent: how many the definition allows; None where it does not say.
     """
 
     cpus: int
     gpus: float
     num_concurrent: int
+    max_concurrent: int | None = None
 
     def fits(self, node: NodeResources) -> bool:
         """Whether a trial can run there."""
         return _num_fitting(self.cpus, self.gpus, node) > 0
+
+    def num_on(self, nodes: Sequence[NodeResources]) -> int:
+        """Trials that run at once on these nodes."""
+        num_fitting = sum(_num_fitting(self.cpus, self.gpus, node) for node in nodes)
+        return min(num_fitting, self.max_concurrent or num_fitting)
 
 
 def check_gpus(resources: Resources) -> None:
@@ -57,14 +64,15 @@ def place(resources: Resources, nodes: Sequence[NodeResources]) -> Placement:
     """
     has_gpus = any(node.gpus for node in nodes)
     gpus = min(resources.gpus, 1.0) if has_gpus else 0.0  # more was allowed when earlier studies began, and never used
-    num_fitting = sum(_num_fitting(resources.cpus, gpus, node) for node in nodes)
-    if num_fitting == 0:
+    placement = Placement(resources.cpus, gpus, num_concurrent=0, max_concurrent=resources.max_concurrent)
+    num_concurrent = placement.num_on(nodes)
+    if num_concurrent == 0:
         largest = ", ".join(sorted({f"{node.cpus:g} CPUs and {node.gpus:g} GPUs" for node in nodes})) or "nothing"
         raise DefinitionError(
             f"a trial must fit a node of the cluster, but [resources] asks for cpus = {resources.cpus}, gpus = "
             f"{min(resources.gpus, 1.0):g} and the nodes have {largest}. Ask for less, or add nodes."
         )
-    return Placement(resources.cpus, gpus, min(num_fitting, resources.max_concurrent or num_fitting))
+    return replace(placement, num_concurrent=num_concurrent)
 
 
 def _num_fitting(cpus: int, gpus: float, node: NodeResources) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from study.confirm_definition import Alteration
 from study.data.dataset import prepare_data
 from study.data.sources import open_source
 from study.data.stored_data import ARRAYS_FILE, DATA_FILE, read_file
@@ -19,6 +20,7 @@ from study.settings import Settings
 from study.space import Choices
 from study.trial import TrialConfig
 from study.tuning.ledger import TrialProgress
+from study.tuning.shared_files import SharedFiles
 from study.tuning.worker import TrialTask
 
 Recipe = tuple[str, str]  # backbone and what `weights` says
@@ -42,6 +44,7 @@ class PreparedStudy:
 
     Attributes:
         reads_test: its trials end with the test split; those of a search never do.
+        altered_tests: copies of the test split that they are measured on as well.
     """
 
     definition: StudyDefinition
@@ -49,6 +52,7 @@ class PreparedStudy:
     data: StudyData
     weights: Mapping[Recipe, ResolvedWeights]
     reads_test: bool = False
+    altered_tests: tuple[Alteration, ...] = ()
 
     def weights_of(self, config: TrialConfig) -> ResolvedWeights:
         """The weights that a trial of this recipe starts from."""
@@ -73,13 +77,25 @@ class PreparedStudy:
             objective=self.definition.objective,
             data_folder=str(self.data.folder),
             activations_folder=str(self.settings.cache_folder / "activations"),
-            output_folder=str(self.settings.study_folder(self.definition.name)),
+            output_folder=str(self._trials_folder),
             tracking_uri=self.settings.tracking_uri,
             num_threads=num_threads,
             uses_gpu=uses_gpu,
             report_epochs=trial.report_epochs,
             reads_test=self.reads_test,
+            altered_tests=self.altered_tests,
+            shared_address=self.settings.shared_address,
         )
+
+    @property
+    def shared(self) -> SharedFiles:
+        """Where trials' files are, if nodes have no folder in common."""
+        return SharedFiles(self.settings.shared_address, self.definition.name)
+
+    @property
+    def _trials_folder(self) -> Path:
+        """Where a trial writes on its node."""
+        return self.settings.node_folder(self.definition.name)
 
 
 def prepare(
@@ -95,9 +111,11 @@ def prepare(
     rehearse_sampler(definition)
     build_pruner(definition.search.pruner, most_epochs(definition))
     _check_folds(definition)
+    SharedFiles(settings.shared_address, definition.name).check()
     open_source(definition, settings.cache_folder)  # lists the photos: a missing folder is news before weights are fetched
     for backbone in _values_of("backbone", definition):
-        check_backbone(backbone, definition.data.image_size)
+        for size_px in sorted(_sizes_with(backbone, definition)):
+            check_backbone(backbone, size_px)
     weights = {
         (backbone, written): resolve_weights(backbone, written, definition.file.parent)
         for backbone in _values_of("backbone", definition)
@@ -118,6 +136,15 @@ def _check_folds(definition: StudyDefinition) -> None:
             f"`fold` must be under the number of folds, {num_folds}, but {definition.file} asks for {max(asked)}. "
             f"Set folds in [data.split], or ask for less."
         )
+
+
+def _sizes_with(backbone: str, definition: StudyDefinition) -> set[int]:
+    """Every side of the photos that a trial with this backbone may see."""
+    fixed = definition.trial.seen_size(definition.data.image_size)
+    searched = definition.space.parameters.get("image_size")
+    if searched is None or backbone not in searched.when.get("backbone", (backbone,)):
+        return {fixed}
+    return {*map(int, searched.grid()), *((fixed,) if searched.when else ())}
 
 
 def _values_of(key: str, definition: StudyDefinition) -> tuple[str, ...]:

@@ -4,21 +4,27 @@ What Ray saves of them is nothing: Optuna's storage and MLflow hold the study, a
 for the trials that are left.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
-from ray.tune.search import Searcher
+from ray.tune.search import ConcurrencyLimiter, Searcher
+from ray.util.placement_group import NODE_ID_LABEL_KEY, PlacementGroup, placement_group
 
 from study.data.study_data import StudyData, open_data
 from study.errors import StudyError
 from study.trial import Failure
+from study.tuning.admission import wait_until_admitted
 from study.tuning.ledger import Ledger, TrialProgress
+from study.tuning.trial_log import TrialLog, with_log
 from study.tuning.worker import StepReport, TrialSession, TrialTask, WarmProcess
+
+logger = logging.getLogger(__name__)
 
 REPORT = "report"  # key of the one entry that our results carry beside Ray's own
 MAX_RETRIES = 2  # a trial whose process dies is started again this often, under the same number and run
@@ -49,17 +55,63 @@ class LedgerSearcher(Searcher):
         """Nothing: see the module."""
 
 
+class RoomLimiter(ConcurrencyLimiter):
+    """As many trials at once as there is room for by now: nodes come and go."""
+
+    def __init__(self, searcher: Searcher, num_concurrent: Callable[[], int]) -> None:
+        super().__init__(searcher, num_concurrent())
+        self._num_concurrent = num_concurrent
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """The next trial, where there is room."""
+        self.max_concurrent = self._num_concurrent()
+        return super().suggest(trial_id)
+
+    def get_state(self) -> dict[str, Any]:
+        """Nothing: see the module."""
+        return {}
+
+
+class TrialBundle(tune.PlacementGroupFactory):
+    """What a trial takes of one node, whichever but those that are refused when its place is asked for.
+
+    All of a study are equal, whatever was refused meanwhile: Tune reuses a process only for trials of an equal bundle.
+    """
+
+    def __init__(self, cpus: float, gpus: float, refused: Callable[[], Collection[str]]) -> None:
+        super().__init__([{"CPU": cpus, "GPU": gpus}])
+        self._refused_nodes = refused
+
+    def to_placement_group(self) -> PlacementGroup:
+        """A place that Ray is asked for."""
+        refused = self._refused_nodes()
+        others = {NODE_ID_LABEL_KEY: f"!in({', '.join(sorted(refused))})"}
+        place: PlacementGroup = placement_group(
+            self.bundles, self.strategy, bundle_label_selector=[others] if refused else None
+        )
+        return place
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In what Tune saves of a trial: what knows the cluster stays here."""
+        return tune.PlacementGroupFactory, (self.bundles,)
+
+
 class LedgerScheduler(FIFOScheduler):
     """Tells the ledger what each trial reports, and stops the trials that the pruner gives up."""
 
     _supports_buffered_results = False  # each epoch may be the one to stop at
 
-    def __init__(self, ledger: Ledger, stop: Callable[[], None]) -> None:
+    def __init__(self, ledger: Ledger, stop: Callable[[], None], num_retries: Callable[[], int] = lambda: MAX_RETRIES) -> None:
         """Args:
         stop: ends the Ray run; called when a store can no longer be written, with the reason in `error`.
+        num_retries: of a trial whose process has just died.
         """
         super().__init__()
         self._ledger = ledger
+        self._num_retries = num_retries
         self._stop = stop
         self._ended: Trial | None = None
         self.error: StudyError | None = None
@@ -82,10 +134,18 @@ class LedgerScheduler(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """The trial's process died once too often. Ray says so at each death, also where it starts the trial again."""
-        if trial.should_recover():
-            return
         cause = str(trial.get_pickled_error() or trial.get_error() or "no cause known").strip()
-        reason = f"the trial's process died {MAX_RETRIES + 1} times; last: {cause.splitlines()[0]}"
+        task = TrialTask.model_validate_json(trial.config["task"])
+        folder = Path(task.output_folder)
+        if task.shared_address:  # the trial's own log is on its node's disk; this goes into the driver's
+            logger.warning("trial %d: its process died: %s", task.number, cause)
+        else:
+            TrialLog(folder, task.number).died(cause, is_retried=trial.should_recover())
+        if trial.should_recover():
+            trial.max_failures = self._num_retries()
+            return
+        reason = f"the trial's process died {trial.num_failures} times; last: {cause.splitlines()[0]}"
+        reason = with_log(reason, folder, task.number)
         with self._stopping_on_error():
             self._finish(trial, Failure(reason=reason, traceback=cause), {})
 
@@ -106,7 +166,7 @@ class LedgerScheduler(FIFOScheduler):
 
     def _record(self, trial: Trial, result: dict[str, Any]) -> bool:
         report = StepReport.model_validate_json(result[REPORT])
-        return self._ledger.record(trial.config["number"], report.measurements, report.is_in_mlflow)
+        return self._ledger.record(trial.config["number"], report.measurements, report.is_in_mlflow, report.facts)
 
     def _record_last(self, trial: Trial, result: dict[str, Any]) -> StepReport | None:
         """Ray gives a trial's last result here only; a pruned trial's was recorded already and is skipped by its epoch."""
@@ -137,7 +197,8 @@ class StudyTrainable(tune.Trainable):
     session_type: type[TrialSession] = TrialSession
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Starts the first trial."""
+        """Starts the first trial, once this node has what trials need."""
+        wait_until_admitted()
         self._data: dict[str, StudyData] = {}
         self._session: TrialSession | None = None
         self._warm: WarmProcess | None = None

@@ -11,6 +11,7 @@ from study.search.advisor import Advisor, Standing
 from study.tracking.records import STATUS, TrialRun
 from study.tracking.tracker import Tracker
 from study.trial import TrialState
+from study.tuning.shared_files import NOT_SHARED, SharedFiles
 from study.tuning.trial_files import state_file
 
 
@@ -20,25 +21,33 @@ class Finding:
 
     Attributes:
         what: in words.
+        trial: its number; None for what concerns the whole study.
         is_repaired: False for what only a person can mend.
+        study: the name of the study that differs: the search, or its repetitions.
     """
 
     trial: int | None
     what: str
     is_repaired: bool
+    study: str = ""
 
 
-def reconcile(advisor: Advisor, tracker: Tracker, parent_run_id: str, output_folder: Path) -> list[Finding]:
+def reconcile(
+    advisor: Advisor, tracker: Tracker, parent_run_id: str, output_folder: Path, shared: SharedFiles = NOT_SHARED
+) -> list[Finding]:
     """Compares and repairs; the differences that there were, by trial. No driver may be running the study.
 
+    Args:
+        shared: where trials' files are, if not in the folder.
     Raises:
         TrackingError: if MLflow cannot be read or written.
+        DefinitionError: if trials' files cannot be looked for.
     """
     runs = [run for run in tracker.trial_runs(parent_run_id) if run.duplicate_of is None]
     standings = {standing.number: standing for standing in advisor.standings()}
     findings = [finding for standing in standings.values() for finding in _of_trial(standing, runs, tracker)]
     findings += _strangers(runs, standings, tracker)
-    findings += _leftovers(standings.values(), output_folder)
+    findings += _leftovers(standings.values(), output_folder, shared)
     findings += _of_study(advisor, tracker, parent_run_id)
     return sorted(findings, key=lambda finding: (finding.trial is None, finding.trial or 0))
 
@@ -82,12 +91,13 @@ def _of_study(advisor: Advisor, tracker: Tracker, parent_run_id: str) -> list[Fi
     return [Finding(None, f"RUNNING in MLflow without a driver ({left}): INTERRUPTED; `study resume` goes on", True)]
 
 
-def _leftovers(standings: Iterable[Standing], output_folder: Path) -> list[Finding]:
+def _leftovers(standings: Iterable[Standing], output_folder: Path, shared: SharedFiles) -> list[Finding]:
     """Saved trainings of trials that have ended: nobody goes on with them."""
     findings = []
     for standing in standings:
         path = state_file(output_folder, standing.number)
-        if standing.state is not TrialState.INTERRUPTED and path.exists():
-            path.unlink(missing_ok=True)
-            findings.append(Finding(standing.number, "its saved training was left behind: deleted", True))
+        if standing.state is not TrialState.INTERRUPTED and shared.has(path):
+            is_gone = shared.forget(path)
+            what = "deleted" if is_gone else f"{path.name} could not be deleted"
+            findings.append(Finding(standing.number, f"its saved training was left behind: {what}", is_gone))
     return findings

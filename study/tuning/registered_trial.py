@@ -59,10 +59,13 @@ def export_trial(prepared: PreparedStudy, outcome: Outcome, folder: Path) -> Exp
 
     Raises:
         ModelError: if the trial's weights are gone, or the rebuilt model does not repeat what its trial measured.
+        DefinitionError: if the weights lie under an address that cannot be read.
     """
     definition, config = prepared.definition, outcome.config
     data = prepared.data.with_fold(config.fold)
     weights = weights_file(prepared.settings.study_folder(definition.name), outcome.number)
+    if not weights.is_file():
+        prepared.shared.fetch(weights)
     if not weights.is_file():
         raise ModelError(
             f"a trial's model is rebuilt from its weights, but {weights} is not there: only the best trials' are kept, where "
@@ -70,10 +73,13 @@ def export_trial(prepared: PreparedStudy, outcome: Outcome, folder: Path) -> Exp
         )
     model = rebuild_trained(config, data, prepared.weights_of(config), weights)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    measured = evaluate_split(model, data, "val", normalization=config.normalization, device=device)
+    measured = evaluate_split(
+        model, data, "val", normalization=config.normalization, device=device, image_size=config.image_size
+    )
     metrics = measured.named("val")
     _require_same(metrics[definition.objective.key], outcome, definition.objective)
-    calibration = {} if data.values is not None else calibrate(model, data, config.normalization, device).metrics
+    is_number = data.values is not None
+    calibration = {} if is_number else calibrate(model, data, config.normalization, device, config.image_size).metrics
     contract = _contract(prepared, data, outcome, metrics, calibration.get("temperature", 1.0))
     return ExportedTrial(
         outcome=outcome,
@@ -131,7 +137,8 @@ def _contract(
         classes=data.classes,
         target=_target_scale(data),
         example_views=data.example_views,
-        image_size=data.image_size,
+        image_size=config.seen_size(data.image_size),
+        packed_size=None if config.seen_size(data.image_size) == data.image_size else data.image_size,
         normalization=make_normalizer(config.normalization, data.statistics),
         backbone=config.backbone,
         head=config.head,

@@ -1,9 +1,10 @@
 """What repeating a recipe with other seeds and folds shows: a mean, and how far to trust it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from study.confirm_definition import Alteration
 from study.intervals import Place, held_out_ratio, mean_interval
 
 
@@ -29,12 +30,14 @@ class Confirmed:
     Attributes:
         trial: of the search, that had the recipe.
         val, test: the objective's metric on either split.
+        altered: likewise on altered copies of the test split.
     """
 
     trial: int
     searched: Mapping[str, Any]
     val: Interval
     test: Interval
+    altered: Mapping[Alteration, Interval] = field(default_factory=dict)
 
 
 def interval_of(values: Mapping[Place, float], num_folds: int) -> Interval | None:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from study.definition import StudyDefinition, parse_definition
 from study.errors import DataError, DefinitionError, SearchError, StudyError, TrackingError
 from study.search.advisor import Advisor, load_study, study_names
@@ -22,13 +20,16 @@ from study.tracking.patience import Patience
 from study.tracking.provenance import provenance_tags
 from study.tracking.tracker import Tracker
 from study.trial import TrialState
-from study.tuning.confirm import confirm, summary_of
+from study.tuning.confirm import SUFFIX, confirm, stored_repetitions, summary_of
 from study.tuning.data_card import write_data_card
+from study.tuning.driver import End, driving
+from study.tuning.driver_log import logged
 from study.tuning.launch import Executor, Launch, StudyListener, StudyOutcome
 from study.tuning.local import InProcessExecutor
 from study.tuning.placement import check_gpus
 from study.tuning.preparation import PreparedStudy, prepare
 from study.tuning.reconcile import Finding, reconcile
+from study.tuning.shared_files import SharedFiles
 
 CLUSTER_PROBE_S = 5.0
 MLFLOW_PATIENCE_S = 600.0  # a server that is moved, or whose database restarts, is back within ten minutes
@@ -71,13 +72,22 @@ def run_study(definition: StudyDefinition, settings: Settings, listener: StudyLi
     prepared = check_study(definition, settings, listener)
     storage = open_storage(settings.storage)
     with (
-        _only_driver(definition.name, settings),
-        _executor(prepared, options) as executor,
+        driving(definition.name, settings.study_folder(definition.name)) as driver,
+        logged(listener, settings.study_folder(definition.name)) as listener,
+        _executor(prepared, options, listener) as executor,
         _recording(definition.name, settings, listener) as tracker,
     ):
         run_id, advisor = _create(prepared, tracker, storage)
         outcome = Launch(prepared, advisor, tracker, run_id, listener, started_s).run(executor)
-        return _confirmed(outcome, run_id, executor, tracker, storage, listener)
+        outcome = _confirmed(outcome, run_id, executor, tracker, storage, listener)
+        driver.end = _end_of(outcome)
+        return outcome
+
+
+def _end_of(outcome: StudyOutcome) -> End:
+    if outcome.is_interrupted:
+        return End.INTERRUPTED
+    return End.FAILED if outcome.winner is None else End.COMPLETE
 
 
 def _confirmed(
@@ -140,15 +150,18 @@ def resume_study(name: str, settings: Settings, listener: StudyListener, options
     prepared = prepare(definition, settings, listener.packing)
     _require_same_data(prepared, notes["data_digest"])
     with (
-        _only_driver(name, settings),
-        _executor(prepared, options) as executor,
+        driving(name, settings.study_folder(name)) as driver,
+        logged(listener, settings.study_folder(name)) as listener,
+        _executor(prepared, options, listener) as executor,
         _recording(name, settings, listener) as tracker,
     ):
         advisor = Advisor.resume(definition, storage)
         tracker.reopen(notes["run_id"])
         run_id = notes["run_id"]
         outcome = Launch(prepared, advisor, tracker, run_id, listener, started_s, is_resumed=True).run(executor)
-        return _confirmed(outcome, run_id, executor, tracker, storage, listener)
+        outcome = _confirmed(outcome, run_id, executor, tracker, storage, listener)
+        driver.end = _end_of(outcome)
+        return outcome
 
 
 def _require_cluster(ray_address: str | None) -> None:
@@ -189,26 +202,10 @@ def _require_same_data(prepared: PreparedStudy, data_digest: str) -> None:
         )
 
 
-@contextmanager
-def _only_driver(name: str, settings: Settings) -> Iterator[None]:
-    """Holds the study for this process; the lock goes with the process, however it ends."""
-    folder = settings.study_folder(name)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "driver.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise SearchError(
-            f"one driver at a time may run a study, but another process is running {name!r}. Wait for it, or stop it first."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def reconcile_study(name: str, settings: Settings, listener: StudyListener) -> list[Finding]:
     """Compares what Optuna, MLflow and the study's folder say of a study that nobody is running, and sets it right.
+
+    The repetitions of its best recipes (`[confirm]`) are a study of their own in all three, and are set right with it.
 
     Raises:
         StudyError: if there is no such study, a driver is running it, or a store cannot be read.
@@ -217,8 +214,17 @@ def reconcile_study(name: str, settings: Settings, listener: StudyListener) -> l
     storage = open_storage(settings.storage)
     notes = _notes_of(name, storage, "reconcile")
     definition = parse_definition(notes["definition"], Path(notes["file"]))
-    with _only_driver(name, settings), _recording(name, settings, listener) as tracker:
-        return reconcile(Advisor.resume(definition, storage), tracker, notes["run_id"], settings.study_folder(name))
+    with driving(name, settings.study_folder(name)), _recording(name, settings, listener) as tracker:
+        search = Advisor.resume(definition, storage)
+        repetitions = stored_repetitions(definition, search.outcomes(), storage)
+        findings = _reconciled(search, name, tracker, settings)
+        return findings if repetitions is None else findings + _reconciled(repetitions, name + SUFFIX, tracker, settings)
+
+
+def _reconciled(advisor: Advisor, name: str, tracker: Tracker, settings: Settings) -> list[Finding]:
+    shared = SharedFiles(settings.shared_address, name)
+    findings = reconcile(advisor, tracker, advisor.notes["run_id"], settings.study_folder(name), shared)
+    return [replace(finding, study=name) for finding in findings]
 
 
 def _notes_of(name: str, storage: Storage, command: str) -> Mapping[str, Any]:
@@ -253,11 +259,11 @@ def _recording(name: str, settings: Settings, listener: StudyListener) -> Iterat
 
 
 @contextmanager
-def _executor(prepared: PreparedStudy, options: Options) -> Iterator[Executor]:
+def _executor(prepared: PreparedStudy, options: Options, listener: StudyListener) -> Iterator[Executor]:
     if options.in_process:
         yield InProcessExecutor(prepared)
         return
     from study.tuning.cluster import ray_executor  # here, because importing Ray takes a second that --in-process saves
 
-    with ray_executor(prepared, options.is_verbose) as executor:
+    with ray_executor(prepared, options.is_verbose, listener.notice) as executor:
         yield executor

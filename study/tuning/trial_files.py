@@ -35,8 +35,7 @@ def save_trained(tensors: Mapping[str, Tensor], output_folder: Path, number: int
 def rebuild_trained(config: TrialConfig, data: StudyData, weights: ResolvedWeights, file: Path) -> Classifier:
     """The model of a completed trial: the same start as the trial's, then its trained tensors over it."""
     assert config.seed is not None, "the advisor resolves the seed"
-    model = build_classifier(
-        config, data.num_outputs, weights, config.seed, image_size=data.image_size, num_views=data.num_views
-    )
+    size_px = config.seen_size(data.image_size)
+    model = build_classifier(config, data.num_outputs, weights, config.seed, image_size=size_px, num_views=data.num_views)
     load_trained(model, load_file(file))
     return model.eval()

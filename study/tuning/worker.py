@@ -1,6 +1,7 @@
 """One trial, from its task to its measurements. Knows nothing of Ray, Optuna or the driver."""
 
 import logging
+import socket
 import time
 import traceback
 from collections.abc import Callable, Generator, Mapping
@@ -12,6 +13,7 @@ from typing import Self
 import torch
 from pydantic import Field
 
+from study.confirm_definition import Alteration, prefix_of
 from study.data.study_data import StudyData
 from study.definition import Objective
 from study.errors import TrackingError, TrialError
@@ -26,8 +28,10 @@ from study.training.activation_cache import ActivationCache
 from study.training.evaluation import evaluate_split
 from study.training.loop import fit
 from study.training.training import Training, load_trained, start_training
-from study.trial import Failure, Measurement, Plain, TrialConfig
-from study.tuning.trial_files import save_trained, state_file
+from study.trial import Failure, Measurement, Plain, TrialConfig, flatten
+from study.tuning.shared_files import NOT_SHARED, SharedFiles
+from study.tuning.trial_files import save_trained, state_file, weights_file
+from study.tuning.trial_log import TrialLog, with_log
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +53,8 @@ class TrialTask(Plain):
         uses_gpu: whether the trial was given (a share of) a GPU; without, it leaves alone what it may see.
         report_epochs: at which the driver may stop the trial, and so must hear of it.
         reads_test: the trial ends with its best epoch measured on the test split.
+        altered_tests: and on these copies of it.
+        shared_address: where its files go from there, if nodes have no folder in common.
     """
 
     number: int
@@ -64,6 +70,13 @@ class TrialTask(Plain):
     uses_gpu: bool
     report_epochs: tuple[int, ...] = ()
     reads_test: bool = False
+    altered_tests: tuple[Alteration, ...] = ()
+    shared_address: str = ""
+
+    @property
+    def shared(self) -> SharedFiles:
+        """Where other machines find its files."""
+        return SharedFiles(self.shared_address, Path(self.output_folder).name)
 
     @property
     def device(self) -> torch.device:
@@ -114,20 +127,26 @@ class TrialSession:
         self._delivered_s = time.monotonic()
         self._delivery_interval_s = DELIVERY_INTERVAL_S
         self._while_running = ExitStack()
+        self._log = TrialLog(Path(task.output_folder), task.number, task.shared)
 
     def step(self) -> StepReport:
         """Trains and measures until the driver must hear of it: where it may stop the trial, at the end, every few seconds."""
+        with self._log.capturing():
+            return self._step()
+
+    def _step(self) -> StepReport:
         measurements: list[Measurement] = []
-        failure, began_s = None, time.monotonic()
+        failure, test_facts = None, dict[str, str | float]()
         try:
-            for measurement in self._running():
-                measurements.append(measurement)
-                is_due = time.monotonic() - began_s >= REPORT_INTERVAL_S
-                if measurement.is_last or measurement.epoch in self._task.report_epochs or is_due:
-                    break
+            self._train_until_due(measurements)
+            if measurements[-1].is_last:
+                test_facts = self._test_facts() if self._task.reads_test else {}
+                self._log.completed()
         except Exception as error:  # the trial boundary: one trial's failure must not end the study
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            reason = with_log(reason, Path(self._task.output_folder), self._task.number)
             failure = Failure(reason=reason, traceback=traceback.format_exc())
+            self._log.failed(failure)
         self._undelivered += measurements
         is_last = failure is not None or measurements[-1].is_last
         if is_last:
@@ -136,26 +155,41 @@ class TrialSession:
             measurements=tuple(measurements),
             failure=failure,
             is_in_mlflow=self._deliver(),
-            facts=self._facts() | (self._test_facts() if is_last and failure is None and self._task.reads_test else {}),
+            facts=self._facts() | test_facts,
             is_last=is_last,
         )
+
+    def _train_until_due(self, measurements: list[Measurement]) -> None:
+        """Adds to the measurements, so that those before a failure are told."""
+        began_s = time.monotonic()
+        for measurement in self._running():
+            measurements.append(measurement)
+            self._log.measured(measurement, self._task.config.epochs, self._task.objective.key)
+            is_due = time.monotonic() - began_s >= REPORT_INTERVAL_S
+            if measurement.is_last or measurement.epoch in self._task.report_epochs or is_due:
+                return
 
     def close(self) -> None:
         """Ends the training where it is; what it holds is freed."""
         self._while_running.close()
         if self._measurements is not None:
+            self._log.left()
             self._measurements.close()
 
     def _running(self) -> Generator[Measurement]:
         """The measurements; the model is built at the first step, so that what goes wrong there is the trial's failure."""
         if self._measurements is None:
+            recipe = " ".join(f"{key}={value}" for key, value in flatten(self._task.config.model_dump()).items())
+            self._log.begin(self._task.device, recipe)
             self._while_running.enter_context(SystemMetrics(self._deliver_once, self._task.run_id, sampling_interval_s()))
             self._training = begin_training(self._task, self._data, self._warm)
-            self._measurements = run_trial(self._training, Path(self._task.output_folder), self._task.number)
+            folder, number = Path(self._task.output_folder), self._task.number
+            self._measurements = run_trial(self._training, folder, number, self._task.shared)
         return self._measurements
 
     def _facts(self) -> dict[str, str | float]:
-        return {} if self._training is None else self._training.facts()
+        host: dict[str, str | float] = {"host": socket.gethostname()}  # as the study's log of the trial names it
+        return host if self._training is None else host | self._training.facts()
 
     def _test_facts(self) -> dict[str, str | float]:
         """What the best epoch's weights reach on the test split: read here and nowhere else."""
@@ -163,10 +197,19 @@ class TrialSession:
         load_trained(self._training.model, self._training.best_tensors)
         config = self._task.config
         data = self._data.with_fold(config.fold)
-        measured = evaluate_split(
-            self._training.model, data, "test", normalization=config.normalization, device=self._task.device
-        )
-        return {**measured.named("test")}
+        facts: dict[str, str | float] = {}
+        for altered in (None, *self._task.altered_tests):
+            measured = evaluate_split(
+                self._training.model,
+                data,
+                "test",
+                normalization=config.normalization,
+                device=self._task.device,
+                image_size=config.image_size,
+                altered=altered,
+            )
+            facts |= measured.named(prefix_of(altered))
+        return facts
 
     def _deliver_once(self, run_id: str, delivery: Delivery) -> None:
         MlflowTracker(self._task.tracking_uri, Patience(0.0)).deliver(run_id, delivery)
@@ -201,7 +244,7 @@ def begin_training(task: TrialTask, data: StudyData, warm: WarmProcess) -> Train
         data.num_outputs,
         task.weights,
         task.config.seed,
-        image_size=data.image_size,
+        image_size=task.config.seen_size(data.image_size),
         num_views=data.num_views,
         networks=warm.networks,
     )
@@ -215,11 +258,13 @@ def begin_training(task: TrialTask, data: StudyData, warm: WarmProcess) -> Train
         objective=task.objective,
         cache=warm.activations,
     )
-    _restore(training, state_file(Path(task.output_folder), task.number))
+    saved_as = state_file(Path(task.output_folder), task.number)
+    task.shared.fetch(saved_as)
+    _restore(training, saved_as)
     return training
 
 
-def run_trial(training: Training, output_folder: Path, number: int) -> Generator[Measurement]:
+def run_trial(training: Training, output_folder: Path, number: int, shared: SharedFiles = NOT_SHARED) -> Generator[Measurement]:
     """Trains to the end; yields a measurement an epoch. Pruning is a caller that stops asking.
 
     The weights of the best epoch are on disk before the last measurement is yielded (`weights_file`). On the way the training
@@ -230,12 +275,18 @@ def run_trial(training: Training, output_folder: Path, number: int) -> Generator
     """
     saved_as = state_file(output_folder, number)
     clock = _SaveClock()
+
+    def save() -> None:
+        training.save(saved_as)
+        shared.send(saved_as)
+
     for measurement in fit(training):
         if measurement.is_last:
             save_trained(training.best_tensors, output_folder, number)
-            saved_as.unlink(missing_ok=True)
+            shared.send(weights_file(output_folder, number))
+            shared.forget(saved_as)
         elif measurement.epoch == training.epoch:
-            clock.save_if_due(lambda: training.save(saved_as))
+            clock.save_if_due(save)
         yield measurement
 
 

@@ -234,6 +234,8 @@ def running_server(options: Sequence[str], backend: str = "") -> Iterator[tuple[
             wait_until_healthy(f"http://127.0.0.1:{port}", server, Path(folder) / "log.txt")
             yield f"http://127.0.0.1:{port}", server.pid
         finally:
+            if server.poll() is not None:  # what its clients say of it is of no help
+                print(f"the MLflow server ended by itself: {server.returncode}\n{_end_of(log.name)}", file=sys.stderr)
             server.terminate()
             server.wait(30)
 
@@ -246,7 +248,11 @@ def wait_until_healthy(uri: str, server: "subprocess.Popen[bytes]", log: Path) -
                 return
         except (URLError, OSError):
             time.sleep(0.2)
-    raise AssertionError(f"the MLflow server did not start:\n{log.read_text()[-2000:]}")
+    raise AssertionError(f"the MLflow server did not start:\n{_end_of(log)}")
+
+
+def _end_of(log: Path | str) -> str:
+    return Path(log).read_text()[-2000:]
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from study.definition import StudyDefinition, parse_definition
 from study.errors import DefinitionError, SearchError
 from study.search.advisor import Advisor
 from study.search.algorithms import PRUNERS, SAMPLERS, build_pruner, is_fresh, open_storage
+from study.search.record import Record
 from study.search.rehearsal import check_search
 from study.search_definition import EXHAUSTIVE
 from study.trial import TrialState
@@ -179,6 +180,43 @@ def test_a_study_that_is_taken_up_again_asks_for_what_it_would_have_asked_for(sa
             run_one(advisor, [0.5])
         asked.append([outcome.searched for outcome in advisor.outcomes()])
     assert asked[0] == asked[1]
+
+
+class Killed(BaseException):
+    """The driver is gone."""
+
+
+@pytest.mark.parametrize("num_writes", [0, 1])
+def test_a_driver_killed_while_it_stores_a_trial_does_not_make_the_sampler_repeat_a_point(
+    num_writes: int, make_storage: MakeStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quasi-random sequence's place and the trial are two writes, with a kill between them or before the first."""
+    described = definition(TEXT.replace("trials = 6", 'trials = 8\nsampler = "qmc"'))
+    advisor = Advisor.create(described, make_storage(), {})
+    for _ in range(3):
+        run_one(advisor, [0.5])
+    written = 0
+
+    def until_killed(write: Callable[..., None]) -> Callable[..., None]:
+        def write_or_die(*arguments: object) -> None:
+            nonlocal written
+            if written == num_writes:
+                raise Killed
+            written += 1
+            write(*arguments)
+
+        return write_or_die
+
+    with monkeypatch.context() as patched:
+        for name in ("begin", "note_study"):
+            patched.setattr(Record, name, until_killed(getattr(Record, name)))
+        with pytest.raises(Killed):
+            advisor.ask()
+    resumed = Advisor.resume(described, make_storage())
+    while (proposal := resumed.ask()) is not None:
+        resumed.tell(proposal.number, TrialState.COMPLETE, 0.5)
+    rates = [outcome.config.optimizer.lr for outcome in resumed.outcomes()]
+    assert (len(rates), len(set(rates))) == (8, 8)
 
 
 def test_a_resumed_sampler_does_not_repeat_its_first_draws(make_storage: MakeStorage) -> None:

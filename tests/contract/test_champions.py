@@ -1,6 +1,7 @@
 """Who is in use: the aliases after each move, and after a move that was cut off."""
 
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from study.models.exported import save_exported
 from study.tracking.champions import challenge, champion_of, crown, roll_back, seat
 from study.tracking.mlflow_tracker import MlflowTracker
 from study.tracking.registration import copy_version, register_model
-from study.tracking.registry import CONTENT_TAG, Registry
+from study.tracking.registry import CONTENT_TAG, ModelVersion, Registry
 from study.trial import TrialConfig
 from tests.unit.models.test_exported import export
 
@@ -75,6 +76,45 @@ def test_a_move_that_was_cut_off_leaves_the_champion_in_use(registry: Registry, 
         roll_back(registry, name, {})
     crown(registry, second)
     assert aliases(registry, name) == {"champion": "2", "previous": "1"}
+
+
+class CutOff(Registry):
+    """Carries out a number of changes; then its process is killed."""
+
+    def __init__(self, tracking_uri: str, num_changes: int) -> None:
+        super().__init__(tracking_uri)
+        self.num_left = num_changes
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        self._count()
+        super().set_alias(name, alias, version)
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        self._count()
+        super().remove_alias(name, alias)
+
+    def annotate(self, version: ModelVersion, tags: Mapping[str, str], description: str | None = None) -> None:
+        self._count()
+        super().annotate(version, tags, description)
+
+    def _count(self) -> None:
+        if self.num_left == 0:
+            raise KeyboardInterrupt
+        self.num_left -= 1
+
+
+@pytest.mark.parametrize("num_changes", [0, 1, 2, 3])
+def test_a_rollback_that_was_cut_off_anywhere_is_ended_by_the_next(registry: Registry, name: str, num_changes: int) -> None:
+    for number in (1, 2):
+        crown(registry, registry.version_at(f"models:/{name}/{number}"))
+    reason = {"study.rollback_reason": "it failed on greys"}
+    with pytest.raises(KeyboardInterrupt):
+        roll_back(CutOff(registry.connection.uri, num_changes), name, reason)
+    assert champion_of(registry, name) is not None
+    restored, deposed = roll_back(registry, name, reason)
+    assert (restored.version, deposed.version) == ("1", "2")
+    assert aliases(registry, name) == {"champion": "1", "challenger": "2"}
+    assert registry.version_at(f"models:/{name}/1").tags["study.rollback_reason"] == "it failed on greys"
 
 
 def test_a_version_is_copied_to_another_model_once_with_its_files_and_tags(

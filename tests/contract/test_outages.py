@@ -120,9 +120,11 @@ def test_an_outage_loses_nothing_that_was_told(store: Store, study: str, tmp_pat
             time.sleep(0.02)
         journaled.end_trial(run_id, TrialState.COMPLETE, [measurement(12)], {"best_epoch": 12}, {})
         assert journaled.outbox.flush(0.5).num_deliveries >= 11
+        assert journaled.num_unsent() >= 11
         assert slowest_s < 0.5  # training did not wait for the store
         store.set_away(False)
         assert journaled.outbox.flush(20).is_empty
+        assert journaled.num_unsent() == store.tracker.num_unsent() == 0
     assert [epoch for epoch, _ in store.tracker.history(run_id, "val_loss")] == list(range(1, 13))
     (told,) = store.tracker.trial_runs(study)
     assert (told.state, told.status, told.last_epoch) == (TrialState.COMPLETE, "FINISHED", 12)

@@ -34,9 +34,9 @@ def test_a_worker_the_server_and_the_driver_die_in_one_study_and_every_trial_is_
             driver.kill()
             driver.communicate(timeout=60)
         server.start()
-        assert workplace.json("resume", "tiny")["counts"] == {"COMPLETE": 4}
+        assert workplace.json_here("resume", "tiny", "--in-process")["counts"] == {"COMPLETE": 4}
         assert_both_stores_agree(workplace, num_trials=4)
-        assert workplace.json("reconcile", "tiny") == []
+        assert workplace.json_here("reconcile", "tiny") == []
 
 
 @contextmanager
@@ -64,17 +64,18 @@ def leave_free(disk: Path, num_bytes: int) -> Path:
 
 @pytest.mark.parametrize("executor", [[], ["--in-process"]], ids=["ray", "in_process"])
 def test_a_full_disk_under_the_storage_is_told_in_one_line_and_costs_no_trial(
-    executor: list[str], make_workplace: MakeWorkplace, tmp_path: Path
+    executor: list[str], make_workplace: MakeWorkplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("study.search.record.PATIENCE_S", 1.0)  # of 30 s: the disk stays full however long one waits
     with small_disk(tmp_path / "disk", size_kib=1024) as disk:
         filler = leave_free(disk, 8 * 2**10)
         workplace = make_workplace(STUDY_STORAGE=str(disk / "study.journal"))
-        full = workplace.run("run", workplace.write(TINY), *executor, code=FAILED)
+        full = workplace.here("run", workplace.write(TINY), *executor, code=FAILED)
         assert full.stderr.count("\n") == 1
         assert "No space left on device" in full.stderr
         assert "study resume" in full.stderr
-        assert [study["state"] for study in workplace.json("list")] == ["INTERRUPTED"]  # MLflow has room, and is told
+        assert [study["state"] for study in workplace.json_here("list")] == ["INTERRUPTED"]  # MLflow has room, and is told
         filler.unlink()
-        assert sum(workplace.json("resume", "tiny", *executor)["counts"].values()) == 6
+        assert sum(workplace.json_here("resume", "tiny", "--in-process")["counts"].values()) == 6
         assert_both_stores_agree(workplace, num_trials=6)
-        assert workplace.json("reconcile", "tiny") == []
+        assert workplace.json_here("reconcile", "tiny") == []

@@ -43,6 +43,10 @@ def test_what_was_said_is_no_part_of_what_is_run() -> None:
         (['factor = "imbalanc"'], "but is 'imbalanc'. Did you mean `imbalance`?"),
         (['factor = "imbalance"', 'better = "none"', 'worse = "wrong"'], "'imbalance' never is 'wrong'"),
         (['facto = "imbalance"'], "`claims.0.facto` in /somewhere/claimed.toml is no known key. Did you mean `factor`?"),
+        (['altered = "greyscale"'], "'greyscale' is none of `confirm.altered_tests`. Add it there"),
+        (['altered = "greyscale"', "figure = 0.4"], "`altered` is a claim of its own"),
+        (["loses = false"], "`loses` needs `altered`"),
+        (['against = "other"', "figure = 0.4"], "`against` is a claim of its own"),
         (["margin = 0.0"], "`claims.0.margin` must be greater than 0"),
     ],
 )

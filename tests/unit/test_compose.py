@@ -70,6 +70,7 @@ def test_init_writes_secrets_for_its_owner_only_and_once(deployment: Path) -> No
     first = subprocess.run(["cluster/init"], cwd=deployment, check=True, capture_output=True, text=True)
     file = deployment / ".env"
     assert file.stat().st_mode & 0o777 == 0o600
+    assert (deployment / "photos").stat().st_mode & 0o777 == 0o755, "containers read it as another user"
     values = dict(line.split("=") for line in file.read_text().splitlines() if "=" in line and not line.startswith("#"))
     secrets = [value for name, value in values.items() if re.search("PASSWORD|TOKEN|SECRET", name)]
     assert len(set(secrets)) == len(secrets) == 7
@@ -120,6 +121,29 @@ def test_restore_takes_only_a_whole_backup(tmp_path: Path) -> None:
     done = subprocess.run([ROOT / "cluster/restore", tmp_path], check=False, capture_output=True, text=True)
     assert done.returncode == 2
     assert f"name a folder that cluster/backup wrote to its end; {tmp_path} is none" in done.stderr
+
+
+def test_restore_deletes_nothing_for_a_backup_that_is_damaged(tmp_path: Path) -> None:
+    for name in ("mlflow.dump", "mlflow_auth.dump", "study.dump", "studies.tar"):
+        (tmp_path / name).write_bytes(b"something")
+    subprocess.run(["tar", "--create", "--file", tmp_path / "artifacts.tar", "--files-from", "/dev/null"], check=True)
+    done = subprocess.run([ROOT / "cluster/restore", tmp_path, "--yes"], check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "studies.tar is damaged; nothing was changed." in done.stderr
+
+
+def test_a_backup_of_a_service_that_does_not_run_is_none(deployment: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compose ends with 1 then, as tar does where a file changed while it was read."""
+    programs = tmp_path_factory.mktemp("programs")
+    compose = programs / "docker"
+    compose.write_text('#!/bin/sh\ncase "$*" in *version*) exit 0 ;; *pg_dump*) echo dump ;; *) exit 1 ;; esac\n')
+    compose.chmod(0o755)
+    environment = {"PATH": f"{programs}:/usr/bin:/bin"}
+    done = subprocess.run(
+        [deployment / "cluster/backup", deployment / "kept"], env=environment, check=False, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert not (deployment / "kept" / "artifacts.tar").exists()
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -179,6 +179,14 @@ def test_of_several_views_an_example_with_a_broken_photo_has_no_answer(tmp_path:
     }
 
 
+def test_a_folder_is_refused_by_a_model_of_several_views(tmp_path: Path, photos: list[Path]) -> None:
+    """Sorted by name, its photos would be paired as no one meant them."""
+    result = predict(export(tmp_path / "model", views=("front", "back")), photos[0].parent)
+    assert result.exit_code == 2
+    assert "front" in result.stderr
+    assert "Name the photos one by one." in result.stderr
+
+
 def test_a_folder_without_photos_is_told(tmp_path: Path) -> None:
     (tmp_path / "photo.txt").touch()
     with pytest.raises(DataError, match=r"must hold photos \(\.bmp, .*hold none"):

@@ -20,6 +20,7 @@ ROWS = (
     ("data",),
     ("definition", "settings"),
     ("data_definition", "search_definition", "claim_definition"),
+    ("confirm_definition",),
     ("space",),
     ("validation",),
     ("trial", "intervals"),

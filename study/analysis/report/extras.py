@@ -53,6 +53,24 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class ToldNumbers:
+    """What a model of numbers said.
+
+    Attributes:
+        name: of what it tells, as the definition has it: `price`.
+        true, told: by example, in the target's own unit.
+        is_log: it learned the logarithm.
+        whose: as in `Confusion`.
+    """
+
+    name: str
+    true: Sequence[float]
+    told: Sequence[float]
+    is_log: bool = False
+    whose: str = ""
+
+
+@dataclass(frozen=True)
 class SaliencyExample:
     """A picture of what the model looked at.
 
@@ -81,3 +99,4 @@ class ReportExtras:
     saliency: Sequence[SaliencyExample] = ()
     data: Mapping[str, DataReport] = field(default_factory=dict)
     mlflow_address: str | None = None
+    numbers: ToldNumbers | None = None

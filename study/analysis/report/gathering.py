@@ -10,9 +10,16 @@ from pydantic import ValidationError
 
 from study.analysis.evidence import StudyEvidence
 from study.analysis.findings import Comparison
-from study.analysis.report.extras import Calibration, CalibrationBin, Confusion, ReportExtras, SaliencyExample
+from study.analysis.report.extras import (
+    Calibration,
+    CalibrationBin,
+    Confusion,
+    ReportExtras,
+    SaliencyExample,
+    ToldNumbers,
+)
 from study.analysis.saliency_examples import saliency_examples
-from study.data.examples import examples_of
+from study.data.examples import Examples, examples_of
 from study.data.report import DataReport
 from study.data.study_data import StudyData, open_data
 from study.errors import TrackingError
@@ -21,6 +28,7 @@ from study.settings import Settings
 from study.tracking.tracker import Tracker
 
 Probabilities = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
 # Where study/tuning puts them: the winner's model in the study's folder, reports and figures on the study's run.
@@ -38,16 +46,21 @@ class _Answers:
 
     Attributes:
         photos: of each example, uint8 [size, size, 3]; of several views tuples of them. They stay where they are packed.
-        probabilities: float64 [num_examples, num_classes].
-        labels: class positions, int64 [num_examples].
+        probabilities: float64 [num_examples, num_classes]; of a model of numbers what it tells, [num_examples].
+        labels: class positions, int64 [num_examples]; of a model of numbers the true ones, float64, in the target's unit.
         whose: in words.
     """
 
     model: ExportedModel
     photos: Sequence[Example]
     probabilities: Probabilities
-    labels: Labels
+    labels: Labels | Numbers
     whose: str
+
+    @property
+    def positions(self) -> Labels:
+        """The labels of a model of classes."""
+        return self.labels.astype(np.int64)
 
 
 def gather_extras(
@@ -70,7 +83,10 @@ def gather_extras(
     answers = _answers(study, settings)
     if answers is None:
         return ReportExtras(confusion=_recorded_confusion(study, tracker), data=reports, mlflow_address=address)
-    return ReportExtras(confusion_of(answers), calibration_of(answers), saliency_of(answers), reports, address)
+    saliency = saliency_of(answers)
+    if not answers.model.classes:
+        return ReportExtras(saliency=saliency, data=reports, mlflow_address=address, numbers=numbers_of(answers, study))
+    return ReportExtras(confusion_of(answers), calibration_of(answers), saliency, reports, address)
 
 
 def _read(study: StudyEvidence, tracker: Tracker, artifact: str) -> str | None:
@@ -98,13 +114,13 @@ def _recorded_confusion(study: StudyEvidence, tracker: Tracker) -> Confusion | N
 
 
 def _answers(study: StudyEvidence, settings: Settings) -> _Answers | None:
-    """None where the model or the photos are not on this machine any more, or it tells no classes."""
+    """None where the model or the photos are not on this machine any more."""
     folder = settings.study_folder(study.name) / MODEL_FOLDER
     data_folder = settings.cache_folder / "data" / study.data_digest
     if not study.data_digest or not folder.is_dir() or not data_folder.is_dir():
         return None
     model = load_exported(folder)
-    if not model.classes or model.contract.data_digest != study.data_digest:
+    if model.contract.data_digest != study.data_digest:
         return None
     number = model.contract.trial_number
     fold = next((int(trial.recipe.get("fold") or 0) for trial in study.trials if trial.number == number), 0)
@@ -112,7 +128,15 @@ def _answers(study: StudyEvidence, settings: Settings) -> _Answers | None:
     examples = examples_of(data)
     photos = [_photos(data, positions) for positions in examples.photos[examples.val].tolist()]
     whose = f"the study's registered model (trial {number}), on the validation split"
-    return _Answers(model, photos, model.predict(photos).astype(np.float64), examples.labels[examples.val], whose)
+    return _Answers(model, photos, model.predict(photos).astype(np.float64), _truth(data, examples), whose)
+
+
+def _truth(data: StudyData, examples: Examples) -> Labels | Numbers:
+    """Of the validation split: class positions, or numbers in the target's unit."""
+    if examples.values is None:
+        return examples.labels[examples.val]
+    values: Numbers = examples.values[examples.val].astype(np.float64)
+    return np.exp(values) if data.is_log else values
 
 
 def _photos(data: StudyData, positions: Sequence[int]) -> Example:
@@ -124,8 +148,14 @@ def confusion_of(answers: _Answers) -> Confusion:
     """What the examples of each class were called."""
     num_classes = len(answers.model.classes)
     counts = np.zeros((num_classes, num_classes), dtype=np.int64)
-    np.add.at(counts, (answers.labels, answers.probabilities.argmax(axis=1)), 1)
+    np.add.at(counts, (answers.positions, answers.probabilities.argmax(axis=1)), 1)
     return Confusion(answers.model.classes, counts.tolist(), answers.whose)
+
+
+def numbers_of(answers: _Answers, study: StudyEvidence) -> ToldNumbers:
+    """What a model of numbers told, beside the truth."""
+    target, is_log = study.definition.data.target, study.definition.data.log_target
+    return ToldNumbers(target or "number", answers.labels.tolist(), answers.probabilities.tolist(), is_log, answers.whose)
 
 
 def calibration_of(answers: _Answers) -> Calibration | None:
@@ -133,10 +163,10 @@ def calibration_of(answers: _Answers) -> Calibration | None:
     if not len(answers.labels):
         return None
     temperature = answers.model.contract.temperature
-    told = bins_of(answers.probabilities, answers.labels)
+    told = bins_of(answers.probabilities, answers.positions)
     if temperature == 1:
         return Calibration(told, whose=answers.whose)
-    return Calibration(bins_of(heated(answers.probabilities, temperature), answers.labels), told, temperature, answers.whose)
+    return Calibration(bins_of(heated(answers.probabilities, temperature), answers.positions), told, temperature, answers.whose)
 
 
 def heated(probabilities: Probabilities, temperature: float) -> Probabilities:
@@ -148,10 +178,15 @@ def heated(probabilities: Probabilities, temperature: float) -> Probabilities:
 
 
 def saliency_of(answers: _Answers) -> list[SaliencyExample]:
-    """The surest right answers of different classes, and the surest wrong ones, each with what the network looked at."""
+    """The surest right answers of different classes, and the surest wrong ones, each with what the network looked at.
+
+    Of numbers the nearest, and the farthest.
+    """
+    drawn = saliency_examples(answers.model, answers.photos, answers.labels, answers.probabilities, NUM_EXAMPLES, NUM_EXAMPLES)
+    if not answers.model.classes:
+        return [SaliencyExample(png, caption) for png, caption in drawn]
     is_right = answers.probabilities.argmax(axis=1) == answers.labels
     num_right = min(NUM_EXAMPLES, int(is_right.sum()))
-    drawn = saliency_examples(answers.model, answers.photos, answers.labels, answers.probabilities, NUM_EXAMPLES, NUM_EXAMPLES)
     return [SaliencyExample(png, caption, place < num_right) for place, (png, caption) in enumerate(drawn)]
 
 

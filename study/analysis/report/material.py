@@ -53,6 +53,11 @@ class Material:
         return len(self.evidence) > 1
 
     @property
+    def is_of_numbers(self) -> bool:
+        """Whether the studies predict a number, and so have no classes."""
+        return bool(self.evidence) and all(one.definition.data.task == "number" for one in self.evidence)
+
+    @property
     def is_exploratory(self) -> bool:
         """Whether intervals of effects are narrower than they should be."""
         return any(effect.is_exploratory for effect in self.comparison.effects)

@@ -26,6 +26,7 @@ from study.analysis.report.sections.cost import cost_section
 from study.analysis.report.sections.curves import curves_section
 from study.analysis.report.sections.data_card import data_section
 from study.analysis.report.sections.effects import effects_section, interactions_section
+from study.analysis.report.sections.numbers import numbers_section
 from study.analysis.report.sections.parallel import parallel_section
 from study.analysis.report.sections.plan import plan_section, reproduction_section
 from study.analysis.report.sections.trials import history_section, leaderboard_section
@@ -43,12 +44,15 @@ SECTIONS: Sequence[tuple[Callable[[Material], Section | None], str]] = (
     (curves_section, "learning curves: no trial has two epochs"),
     (confusion_section, "what is taken for what: no confusion matrix is kept"),
     (calibration_section, "how far confidence can be trusted: no calibration is kept"),
+    (numbers_section, "how near the numbers come: the model or its photos are not here any more"),
     (saliency_section, "what the model looked at: no saliency maps are kept"),
     (cost_section, "cost: no time or size was recorded"),
     (data_section, "the photos: no data card is kept"),
     (plan_section, ""),
     (reproduction_section, ""),
 )
+OF_CLASSES = (confusion_section, calibration_section)  # these are missed on no page of numbers
+OF_NUMBERS = (numbers_section,)
 
 
 def write_report(
@@ -90,7 +94,8 @@ def render(material: Material) -> str:
 
 def _sections(material: Material) -> tuple[list[Section], list[str]]:
     """What there is to show, and what is said of the rest."""
-    made = [(make(material), absence) for make, absence in SECTIONS]
+    foreign = OF_CLASSES if material.is_of_numbers else OF_NUMBERS
+    made = [(make(material), absence) for make, absence in SECTIONS if make not in foreign]
     return [one for one, _ in made if one is not None], [absence for one, absence in made if one is None]
 
 

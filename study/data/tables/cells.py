@@ -66,6 +66,17 @@ def with_targets(cells: Iterable[PhotoCell], targets: Sequence[Target] | None) -
     return [_with_target(cell, Target(label=cell.view) if targets is None else targets[cell.row]) for cell in cells]
 
 
+def with_companions(cells: Iterable[PhotoCell], companions: Iterable[PhotoCell]) -> list[PhotoCell]:
+    """The cells, with a fault where a companion of their row cannot be used: so several studies have the same rows."""
+    lacking = {cell.row: cell.column for cell in companions if cell.fault is not None}
+    return [
+        cell._replace(fault=Fault(Reason.VIEW_MISSING, f"row {cell.row} has no usable photo of {lacking[cell.row]}"))
+        if cell.fault is None and cell.row in lacking
+        else cell
+        for cell in cells
+    ]
+
+
 def without_repetitions(cells: Sequence[PhotoCell]) -> list[PhotoCell]:
     """Cells that name one photo under several targets all have a fault; under one target, all but the first."""
     positions_of: dict[str, list[int]] = defaultdict(list)

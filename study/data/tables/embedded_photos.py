@@ -1,12 +1,12 @@
 """Photos that lie in the cells of a Parquet table, read when asked for: a group of rows at a time, never the whole column."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from study.data.tables.photo_values import digest_of_photo, photo_of
 from study.errors import DataError
 
 
@@ -28,27 +28,17 @@ class EmbeddedPhotos:
         Raises:
             DataError: if the cell holds neither.
         """
-        value = self._cell(column, row)
-        if isinstance(value, dict):
-            value = value.get("bytes")
-        if isinstance(value, bytes):
-            return value
         try:
-            pixels = np.array(value)
-        except ValueError as error:  # lists of unequal lengths
-            raise self._no_photo(column, row, "lists of unequal lengths") from error
-        if pixels.dtype.kind not in "iu":
-            raise self._no_photo(column, row, f"{type(value).__name__} of {pixels.dtype}")
-        if pixels.size and pixels.min() >= 0 and pixels.max() <= 255:
-            return pixels.astype(np.uint8)
-        raise self._no_photo(column, row, f"numbers from {pixels.min()} to {pixels.max()}" if pixels.size else "nothing")
+            return photo_of(self._cell(column, row))
+        except ValueError as error:
+            raise DataError(
+                f"a cell of photos must hold an image file's bytes, or whole numbers from 0 to 255, but row {row}, {column} of "
+                f"{self.table} holds {error}. Write it anew, or remove it."
+            ) from error
 
     def digest_of(self, column: str, row: int) -> str:
         """Hash of the bytes, or of shape and pixels."""
-        photo = self.read(column, row)
-        if isinstance(photo, bytes):
-            return hashlib.sha256(photo).hexdigest()
-        return hashlib.sha256(f"{photo.shape}".encode() + photo.tobytes()).hexdigest()
+        return digest_of_photo(self.read(column, row))
 
     def _cell(self, column: str, row: int) -> Any:
         import pyarrow.parquet
@@ -67,9 +57,3 @@ class EmbeddedPhotos:
     def __getstate__(self) -> dict[str, Any]:
         """Without what is kept: another process reads its own groups."""
         return self.__dict__ | {"_kept": {}}
-
-    def _no_photo(self, column: str, row: int, found: str) -> DataError:
-        return DataError(
-            f"a cell of photos must hold an image file's bytes, or whole numbers from 0 to 255, but row {row}, {column} of "
-            f"{self.table} holds {found}. Write it anew, or remove it."
-        )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from study.data.tables.written_photos import are_written
 from study.errors import DataError, nearest
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 # How programs write an empty cell. Not "None" and "NA": a class may be called so, and NA is Namibia.
 MISSING_TEXTS = frozenset({"", "nan", "null", "n/a", "#n/a", "<na>"})
 DELIMITERS = (",", ";", "\t")
+LARGEST_CELL = 2**26  # characters: an array of 2,000 × 2,000 pixels; the csv module's own limit is one of 90 × 90
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +29,7 @@ class Table:
         num_rows: how many rows it has, malformed ones too.
         columns: text by column name; "" where a cell is missing. Columns in `embedded` are not among them.
         embedded: photo columns whose cells hold the photos themselves, and the rows in which they are missing.
+        written: the texts of those that are in a text table.
         malformed: rows that are not to be used, and why.
         note: what a reader of messages should know of how the file was read, or "".
     """
@@ -36,6 +39,7 @@ class Table:
     columns: dict[str, tuple[str, ...]]
     embedded: dict[str, frozenset[int]] = field(default_factory=dict)
     malformed: dict[int, str] = field(default_factory=dict)
+    written: dict[str, tuple[str, ...]] = field(default_factory=dict)
     note: str = ""
 
     def column(self, name: str, key: str) -> tuple[str, ...]:
@@ -63,7 +67,7 @@ def read_table(path: Path, photo_columns: Sequence[str]) -> Table:
     """
     try:
         is_parquet = path.suffix.lower() == ".parquet"
-        table = _read_parquet(path, photo_columns) if is_parquet else _read_text(path)
+        table = _read_parquet(path, photo_columns) if is_parquet else _read_text(path, photo_columns)
     except OSError as error:
         raise DataError(
             f"`table` must be a readable file, but {path} is not: {error.strerror or error}. "
@@ -77,9 +81,10 @@ def read_table(path: Path, photo_columns: Sequence[str]) -> Table:
     return table
 
 
-def _read_text(path: Path) -> Table:
+def _read_text(path: Path, photo_columns: Collection[str]) -> Table:
     text, note = _decoded(path.read_bytes())
     delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else _delimiter_of(text)
+    before = csv.field_size_limit(max(LARGEST_CELL, csv.field_size_limit()))
     try:
         lines = _lines(text, delimiter)
         header = [name.strip() for name in next(lines, [])]
@@ -89,6 +94,8 @@ def _read_text(path: Path) -> Table:
         raise DataError(
             f"a table must be valid CSV, but {path} is not: {error}. Close or double its quotation marks, or save it anew."
         ) from error
+    finally:
+        csv.field_size_limit(before)
     num_columns = len(header)
     malformed = {
         row: f"{len(cells)} cells in {num_columns} columns" for row, cells in enumerate(rows) if any(cells[num_columns:])
@@ -98,7 +105,9 @@ def _read_text(path: Path) -> Table:
         for place, name in enumerate(header)
         if name
     }
-    return Table(path, len(rows), columns, malformed=malformed, note=note)
+    written = {name: columns.pop(name) for name in photo_columns if name in columns and are_written(columns[name])}
+    embedded = {name: frozenset(row for row, cell in enumerate(cells) if not cell) for name, cells in written.items()}
+    return Table(path, len(rows), columns, embedded, malformed, written, note)
 
 
 def _decoded(content: bytes) -> tuple[str, str]:

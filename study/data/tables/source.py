@@ -10,10 +10,18 @@ import numpy as np
 
 from study.data.photo_files import PhotoFiles
 from study.data.records import Records, SplitName
-from study.data.tables.cells import PhotoCell, joined_groups, photo_cells, with_targets, without_repetitions
+from study.data.tables.cells import (
+    PhotoCell,
+    joined_groups,
+    photo_cells,
+    with_companions,
+    with_targets,
+    without_repetitions,
+)
 from study.data.tables.embedded_photos import EmbeddedPhotos
 from study.data.tables.file import Table, read_table
 from study.data.tables.targets import Locate, RowPlace, Target, class_targets, country_targets, number_targets
+from study.data.tables.written_photos import WrittenPhotos
 from study.data.views import drop_incomplete_rows, view_names
 from study.data_definition import DataDefinition
 from study.errors import DataError
@@ -42,13 +50,17 @@ class TableSource:
     def __init__(self, table: Path, definition: DataDefinition, cache_folder: Path, locate: Locate | None = None) -> None:
         assert definition.images is not None
         self.path = table
-        self._photo_columns = definition.images
-        self._table = read_table(table, definition.images)
+        self._photo_columns = (*definition.images, *(definition.also_needs or ()))
+        companions = definition.also_needs or ()
+        self._table = read_table(table, (*definition.images, *companions))
         self._files = PhotoFiles(table.parent)
-        self._embedded = EmbeddedPhotos(table)
+        self._embedded = WrittenPhotos(table, self._table.written) if self._table.written else EmbeddedPhotos(table)
         views = view_names(definition.images)
         targets, self.places = _targets_of(self._table, definition, cache_folder, locate)
-        cells = without_repetitions(with_targets(photo_cells(self._table, definition.images, views), targets))
+        complete = with_companions(
+            photo_cells(self._table, definition.images, views), photo_cells(self._table, companions, companions)
+        )
+        cells = without_repetitions(with_targets(complete, targets))
         groups = joined_groups(cells, _groups_of(self._table, definition))
         self._cell_of = {cell.photo: (cell.column, cell.row) for cell in cells if cell.column in self._table.embedded}
         self.records = _records_of(cells, groups, self._origin(), is_number=definition.task == "number")

@@ -1,7 +1,6 @@
 """Who should not get in: calls without credentials, and a scan of every port from another network namespace."""
 
 import re
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import requests
 
+from tests.integration.compose.browser import open_page
 from tests.integration.compose.deployment import PROJECT, Deployment, inspect, status_of
 
 NAMESPACE, OUTER, INNER = "studyscan", "10.199.7.1", "10.199.7.2"
@@ -111,39 +111,10 @@ def _another_namespace() -> Iterator[None]:
 
 
 def login_pages(deployment: Deployment, work: Path) -> str:
-    """What a browser shows with and without the password; the pictures are to be looked at."""
-    name, password = deployment.login
-    port = deployment.settings["MLFLOW_PORT"]
+    """What a browser shows without and with the password; the picture is to be looked at."""
     assert status_of(deployment.mlflow_address) == 401, "the first page asks"
-    experiment = deployment.client().get_experiment_by_name("clothes")
-    page = f"#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning" if experiment else ""
+    parent = deployment.parent_run("clothes")
     picture = work / "mlflow.png"
-    shown = _photograph(f"http://{name}:{password}@127.0.0.1:{port}/{page}", picture)
-    assert "clothes" in shown, "the study's page"
-    return f"401 without; with the password the study's page ({picture.name})"
-
-
-def _photograph(address: str, picture: Path) -> str:
-    """The page as Chromium draws it, and its text."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        raise SystemExit("Chromium must be installed: apt-get install chromium")
-    quiet = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-sync",
-    ]
-    waits = [
-        "--virtual-time-budget=30000",
-        "--timeout=60000",
-        "--window-size=1400,1000",
-        f"--user-data-dir={picture.parent}/chromium",
-    ]
-    subprocess.run([chromium, *quiet, *waits, f"--screenshot={picture}", address], capture_output=True, check=True, timeout=180)
-    done = subprocess.run(
-        [chromium, *quiet, *waits, "--dump-dom", address], capture_output=True, text=True, check=True, timeout=180
-    )
-    return done.stdout
+    page = f"{deployment.mlflow_address}/#/experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}"
+    open_page(f"{page}?workflowType=machine_learning", deployment.login, "Which head and normalization", picture)
+    return f"401 without; with the password the study's page with its answer ({picture.name})"

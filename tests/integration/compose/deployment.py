@@ -132,6 +132,13 @@ class Deployment:
         own = [one for one in runs if one.data.tags.get("study.name", name) == name]
         return sorted(own, key=lambda one: int(one.data.tags["study.trial_number"]))
 
+    def parent_run(self, name: str) -> Run:
+        """The run of a study itself."""
+        client = self.client()
+        experiment = client.get_experiment_by_name(name)
+        assert experiment is not None, f"{name} must be an experiment"
+        return client.search_runs([experiment.experiment_id], "tags.`study.objective` != ''", max_results=1)[0]
+
     def holdings(self) -> dict[str, Any]:
         """What must not be lost: runs with their states and figures, registered models with their aliases."""
         client = self.client()

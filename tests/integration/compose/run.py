@@ -91,7 +91,7 @@ def refused_without_env(deployment: Deployment) -> str:
     said = (done.stdout + done.stderr).strip()
     assert done.returncode != 0, "it must not start"
     assert "run cluster/init first, it writes .env with random secrets" in said, said
-    return f"refused: “… {said[said.index('run cluster') :]}”"
+    return f"refused: “… {said[said.rindex('run cluster') :]}”"
 
 
 def initialised(deployment: Deployment, photos: Path) -> str:
@@ -107,6 +107,7 @@ def initialised(deployment: Deployment, photos: Path) -> str:
         POSTGRES_IMAGE=stand_ins.POSTGRES,
         STUDY_IMAGE="study-test/study",
         PHOTOS=str(photos),
+        WORKERS=str(NUM_WORKERS),
         WORKER_CPUS="1",
         WORKER_MEMORY="5g",
         **PORTS,
@@ -131,7 +132,7 @@ def rebuilt(deployment: Deployment) -> str:
 
 def up(deployment: Deployment) -> str:
     """All services."""
-    deployment.compose("up", "-d", "--scale", f"ray-worker={NUM_WORKERS}")
+    deployment.compose("up", "-d")
     deployment.wait_until_healthy(NUM_WORKERS)
     return f"postgres, mlflow, ray-head and {NUM_WORKERS} workers healthy"
 

@@ -1,6 +1,6 @@
 """Images for `docker-compose.yml` where no container registry can be reached: Debian by debootstrap, Python, PostgreSQL.
 
-Debian's packages docker.io, docker-compose and debootstrap, root, and a mirror of Debian's packages are all that is needed.
+Debian's packages of Docker, Compose and debootstrap, root, and a mirror of Debian's packages are all that is needed.
 """
 
 import shutil
@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-MIRROR = "http://deb.debian.org/debian"
 DEBIAN, PYTHON, POSTGRES = "study-test/debian", "study-test/python:3.11", "study-test/postgres:15"
 ENGINE_S = 30.0
 
@@ -50,9 +49,7 @@ def _has(image: str) -> bool:
 def _import_debian() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "root"
-        subprocess.run(
-            ["debootstrap", "--variant=minbase", "bookworm", str(root), MIRROR], check=True, stdout=subprocess.DEVNULL
-        )
+        subprocess.run(["debootstrap", "--variant=minbase", "bookworm", str(root)], check=True, stdout=subprocess.DEVNULL)
         tar = subprocess.Popen(["tar", "--create", "--directory", str(root), "."], stdout=subprocess.PIPE)
         subprocess.run(["docker", "import", "--change", 'CMD ["bash"]', "-", DEBIAN], stdin=tar.stdout, check=True)
         if tar.wait() != 0:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from study.analysis.claims import Judgement, Verdict, judge
-from study.analysis.findings import Comparison, ConfirmedRecipe, Contrast, Estimate, FactorEffect, Level
+from study.analysis.findings import AlteredTest, Comparison, ConfirmedRecipe, Contrast, Estimate, FactorEffect, Level
 from study.definition import parse_definition
 
 FACTOR = ['factor = "imbalance"']
@@ -91,3 +91,27 @@ def test_without_a_result_nothing_is_judged() -> None:
 def test_the_interval_is_told_in_the_claims_direction() -> None:
     found = judged(BETTER, comparison(-0.05, -0.01, is_shown=True, level="none", reference="weighted_loss"))
     assert found.sureness == "difference +3.0 points (1.0 to 5.0), p = 0.020, n = 24"
+
+
+def altered_at(low: float, high: float) -> Comparison:
+    estimate = Estimate((low + high) / 2, low, high, 10)
+    found = AlteredTest(0, "greyscale", Estimate(0.4, 0.3, 0.5, 10), estimate, None, 0.001, True, "")
+    return replace(confirmed_at(0.6, 0.7), altered=[found])
+
+
+@pytest.mark.parametrize(
+    ("loses", "low", "high", "verdict"),
+    [
+        ("true", 0.06, 0.20, Verdict.CONFIRMED),
+        ("true", -0.01, 0.04, Verdict.REFUTED),
+        ("true", 0.02, 0.20, Verdict.NOT_SHOWN),
+        ("false", -0.01, 0.04, Verdict.CONFIRMED),
+        ("false", 0.06, 0.20, Verdict.REFUTED),
+    ],
+)
+def test_a_loss_on_altered_photos_is_judged_where_its_whole_interval_is_on_one_side_of_the_margin(
+    loses: str, low: float, high: float, verdict: Verdict
+) -> None:
+    lines = ['altered = "greyscale"', f"loses = {loses}", "[confirm]", 'altered_tests = ["greyscale"]']
+    assert judged(lines, altered_at(low, high)).verdict is verdict
+    assert judged(lines, confirmed_at(0.6, 0.7)).verdict is Verdict.NOT_SHOWN

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -139,6 +140,40 @@ def test_several_studies_are_compared_within_each() -> None:
     assert found.leaderboard[0].study == "two"
 
 
+def test_trials_that_say_nothing_of_a_factor_are_counted_and_it_is_said_why() -> None:
+    one = evidence(
+        [trial(n, one.value, one.searched, study="one") for n, one in enumerate(grid())], definition(GRID, name="one")
+    )
+    fixed = [
+        trial(n, 0.5 + n / 100, {"imbalance": ("none", "weighted_loss")[n % 2]}, study="two", recipe={"head": "other"})
+        for n in range(4)
+    ]
+    two = evidence(fixed, definition('imbalance = { choices = ["none", "weighted_loss"] }', name="two"))
+    found = compare([one, two])
+    assert "head: 4 of 20 trials are left out of its effect: other (two) is searched by no study." in found.warnings
+
+
+def on_photos(name: str, digest: str, gain: float) -> StudyEvidence:
+    trials = [trial(n, (one.value or 0) + gain, one.searched, study=name) for n, one in enumerate(grid())]
+    return replace(evidence(trials, definition(GRID, name=name)), data_digest=digest)
+
+
+def test_a_best_of_one_studys_photos_is_not_called_the_best_of_anothers(capsys: pytest.CaptureFixture[str]) -> None:
+    found = compare([on_photos("easy", "d", 0.2), on_photos("hard", "e", 0.0), on_photos("again", "e", 0.1)])
+    easy, hard, *_ = found.answer
+    assert re.match(r"On the photos of easy: best so far is trial \d+ \(", easy)
+    assert re.match(r"On the photos of hard and again: best so far is trial \d+ of again \(", hard)
+    assert "the best of 16," in easy
+    assert "the best of 32," in hard
+    assert found.recommended is None
+    assert [len(board) for board in found.leaderboards] == [16, 32]
+    assert [found.leaderboards[0][0].study, found.leaderboards[1][0].study] == ["easy", "again"]
+    print_comparison(comparison_of(found))
+    printed = capsys.readouterr().out
+    assert "leaderboard: val_balanced_accuracy on the photos of easy" in printed
+    assert "leaderboard: val_balanced_accuracy on the photos of hard and again" in printed
+
+
 def test_studies_of_different_objectives_are_not_compared() -> None:
     with pytest.raises(DefinitionError, match="same objective .* has val_balanced_accuracy and .* has val_loss"):
         compare([grid_study(grid()), grid_study(grid(), 'objective.metric = "loss"')])
@@ -238,6 +273,18 @@ def test_everything_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         "Nothing was confirmed",
     ):
         assert part in printed
+
+
+def test_what_all_shown_recipes_have_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    print_comparison(
+        comparison_of(compare([grid_study([*grid(gain=0.3)[8:], trial(20, 0.1, {"head": "replace", "seed": 0})])]))
+    )
+    board = capsys.readouterr().out.partition("leaderboard")[2]
+    assert board.count("append") == 8  # the ninth differs
+    print_comparison(comparison_of(compare([grid_study(grid(gain=0.3)[8:])])))
+    board = capsys.readouterr().out.partition("leaderboard")[2]
+    assert board.count("append") == 1
+    assert "all: append" in board
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import t as student_t
 from scipy.stats import ttest_rel
 
+from study.analysis.comparison import compare
 from study.analysis.confirmed import confirmed_recipes, paired_comparisons, recommended_recipe
 from study.analysis.evidence import StudyEvidence, TrialEvidence
 from study.analysis.sentences import Unit
@@ -149,3 +150,18 @@ def test_two_photos_of_fifty_told_apart_alike_twice_are_no_proof() -> None:
     (pair,) = paired_comparisons(confirmed([[41 / 50, 43 / 50], [40 / 50, 42 / 50]]), UNIT)
     assert pair.p_value == 0.5
     assert not pair.is_shown
+
+
+def test_a_pair_that_is_clear_only_by_itself_is_told_as_such() -> None:
+    study = confirmed([[0.80, 0.82, 0.81, 0.84, 0.83], [0.79, 0.80, 0.80, 0.82, 0.83], [0.79, 0.83, 0.80, 0.84, 0.83]])
+    pair = next(one for one in paired_comparisons(study, UNIT) if (one.first, one.second) == (0, 1))
+    assert pair.difference.low > 0
+    assert pair.p_value < 0.05
+    assert not pair.is_shown
+    assert pair.sentence.startswith("no significant difference between trials 0 and 1 on test: 1.2 points (")
+    assert pair.sentence.endswith(", by itself clear, not among 3 pairs")
+
+
+def test_what_is_recommended_for_its_cost_says_that_a_promotion_asks_for_more() -> None:
+    found = compare([confirmed([[0.80, 0.84, 0.79], [0.81, 0.80, 0.82]])])
+    assert "leave no room for a loss of more than 2.0 points." in found.answer[2]

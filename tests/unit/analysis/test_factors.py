@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from study.analysis.factors import factors_of, format_value
 
 from .evidence_of import definition, evidence, trial
@@ -63,3 +65,53 @@ def test_numbers_are_written_as_people_do() -> None:
         "true",
         "2.2e-5",
     ]
+
+
+RATE = '"optimizer.lr"'
+
+
+def in_two_studies(spaces: tuple[str, str], values: tuple[Any, Any], key: str) -> Any:
+    """The factor `key` of two trials, one of each study."""
+    one, two = (definition(space, name=name) for space, name in zip(spaces, ("one", "two"), strict=True))
+    trials = [trial(0, 0.5, {key: value}, study=name) for value, name in zip(values, ("one", "two"), strict=True)]
+    factors = factors_of([evidence(trials[:1], one), evidence(trials[1:], two)], trials)
+    return next(factor for factor in factors if factor.key == key)
+
+
+@pytest.mark.parametrize(
+    ("spaces", "values", "codes"),
+    [
+        (("dropout = { low = 0.0, high = 0.3 }", "dropout = { low = 0.3, high = 0.6 }"), (0.1, 0.5), [0, 2]),
+        (("dropout = { low = 0.0, high = 0.4, step = 0.1 }", "dropout = { low = 0.05, high = 0.6 }"), (0.3, 0.55), [1, 2]),
+        (
+            ("dropout = { low = 0.0, high = 0.4, step = 0.2 }", "dropout = { low = 0.1, high = 0.5, step = 0.2 }"),
+            (0.4, 0.1),
+            [2, 0],
+        ),
+        (("dropout = { choices = [0.0, 0.5] }", "dropout = { low = 0.1, high = 0.6 }"), (0.0, 0.6), [0, 2]),
+        (("batch_size = { low = 8, high = 32, step = 8 }", "batch_size = { choices = [12, 128] }"), (24, 128), [0, 2]),
+        (
+            ('"optimizer.lr" = { low = 1e-5, high = 1e-3, log = true }', '"optimizer.lr" = { choices = [0.1] }'),
+            (1e-4, 0.1),
+            [0, 2],
+        ),
+    ],
+)
+def test_what_several_studies_search_of_a_number_is_one_range(
+    spaces: tuple[str, str], values: tuple[Any, Any], codes: list[int]
+) -> None:
+    factor = in_two_studies(spaces, values, next(iter(definition(spaces[0]).space.parameters)))
+    assert list(factor.codes) == codes
+    assert factor.outside == {}
+
+
+def test_a_value_that_no_study_searches_is_kept_as_such() -> None:
+    one, two = definition('backbone = { choices = ["alexnet", "vgg16"] }', name="one"), definition(name="two")
+    trials = [
+        trial(0, 0.5, {"backbone": "vgg16"}, study="one"),
+        trial(0, 0.5, {"head": "append"}, study="two", recipe={"head": "append", "backbone": "resnet18"}),
+        trial(1, 0.5, {"head": "append"}, study="two", recipe={"head": "append"}),
+    ]
+    factors = {factor.key: factor for factor in factors_of([evidence(trials[:1], one), evidence(trials[1:], two)], trials)}
+    assert factors["backbone"].outside == {1: "resnet18"}
+    assert factors["optimizer.lr"].outside == {}

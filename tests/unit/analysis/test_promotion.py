@@ -7,18 +7,10 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp, ttest_ind
 
-from study.analysis.findings import Comparison, ConfirmedRecipe, Estimate, PairedComparison
-from study.analysis.promotion import (
-    EVIDENCE_TAG,
-    Rule,
-    Standing,
-    confirmation_tags,
-    decide,
-    forced,
-    recipe_of,
-    standing_of,
-    welch,
-)
+from study.analysis.differences import welch
+from study.analysis.findings import Estimate, PairedComparison
+from study.analysis.promotion import Rule, decide, forced
+from study.analysis.standings import Standing
 
 GOOD, POOR = Estimate(0.80, 0.78, 0.82, 5), Estimate(0.70, 0.68, 0.72, 5)
 
@@ -30,8 +22,8 @@ def standing(version: int, test: Estimate | None, **changes: Any) -> Standing:
     return replace(made, **changes)
 
 
-def pair(first: int, second: int, difference: Estimate) -> PairedComparison:
-    return PairedComparison(first, second, difference, 0.01, True, "")
+def pair(first: int, second: int, difference: Estimate, is_shown: bool = True, num_pairs: int = 1) -> PairedComparison:
+    return PairedComparison(first, second, difference, 0.01, is_shown, "", "pets", num_pairs)
 
 
 def test_without_repetitions_nothing_is_promoted_whatever_the_search_found() -> None:
@@ -114,6 +106,53 @@ def test_repetitions_on_the_same_seeds_and_folds_decide_as_pairs() -> None:
     assert decide(first, elsewhere, [pair(7, 3, difference)]).rule is Rule.NOT_CHEAPER
 
 
+def test_a_difference_that_the_comparison_does_not_show_moves_no_champion() -> None:
+    """Its own interval leaves 0 out; corrected for the study's three pairs it is told as no difference."""
+    wide = Estimate(0.75, 0.65, 0.85, 5)
+    first, second = standing(7, wide, study="pets"), standing(3, replace(wide, value=0.73), study="pets")
+    for difference in (Estimate(0.02, 0.001, 0.039, 5), Estimate(-0.01, -0.0199, -0.0001, 5)):
+        decision = decide(first, second, [pair(7, 3, difference, is_shown=False, num_pairs=3)])
+        assert decision.rule is Rule.NOT_CHEAPER
+        assert "corrected with the 2 others of its study (Holm)" in decision.sentences[1]
+        assert "No difference shown, by itself clear, not among 3 pairs" in decision.sentences[2]
+
+
+SEEDS = {(0, 100 + seed): value for seed, value in enumerate((0.70, 0.78, 0.66, 0.82, 0.74))}
+WIDE = Estimate(0.74, 0.66, 0.82, 5)
+
+
+def ahead(by: float) -> dict[tuple[int, int], float]:
+    return {place: value + by + 0.001 * (number % 3) for number, (place, value) in enumerate(SEEDS.items())}
+
+
+@pytest.mark.parametrize("study", ["pets", "pets-again"])
+def test_any_two_that_share_seeds_and_folds_are_compared_in_pairs_whatever_study_they_are_of(study: str) -> None:
+    champion = standing(3, WIDE, study="pets", repetitions=SEEDS)
+    candidate = standing(7, replace(WIDE, value=0.76), study=study, repetitions=ahead(0.02))
+    decision = decide(candidate, champion)
+    assert decision.rule is Rule.BETTER
+    assert "paired on the 5 seeds and folds that both were trained with" in decision.sentences[1]
+    assert decision.difference is not None
+    assert decision.difference.value == pytest.approx(0.0208)
+    assert decide(champion, candidate).rule is Rule.NOT_WORSE
+
+
+def test_a_recipe_that_the_race_stopped_is_compared_on_the_rounds_that_it_ran() -> None:
+    champion = standing(3, WIDE, repetitions=SEEDS)
+    stopped = standing(7, WIDE, repetitions=dict(list(ahead(-0.02).items())[:3]))
+    assert "paired on the 3 seeds" in decide(stopped, champion).sentences[1]
+
+
+def test_repetitions_with_other_seeds_are_compared_as_two_samples_and_it_is_said() -> None:
+    champion = standing(3, WIDE, repetitions=SEEDS)
+    others = {(fold, seed + 50): value for (fold, seed), value in ahead(0.02).items()}
+    decision = decide(standing(7, replace(WIDE, value=0.76), repetitions=others), champion)
+    assert decision.rule is Rule.NOT_CHEAPER
+    assert "Welch's interval, unpaired: their seeds and folds differ" in decision.sentences[1]
+    unknown = decide(standing(7, replace(WIDE, value=0.76), repetitions=others), replace(champion, repetitions={}))
+    assert "unpaired: the repetitions of version 3 are not known one by one" in unknown.sentences[1]
+
+
 def test_the_champion_itself_stays() -> None:
     decision = decide(standing(1, GOOD), standing(1, None))
     assert (decision.is_granted, decision.rule) == (True, Rule.IS_CHAMPION)
@@ -141,28 +180,6 @@ def test_the_interval_is_welchs() -> None:
 def test_repetitions_that_never_vary_have_a_difference_without_width() -> None:
     found = welch(Estimate(0.8, 0.8, 0.8, 3), Estimate(0.7, 0.7, 0.7, 3))
     assert (found.low, found.high) == pytest.approx((0.1, 0.1))
-
-
-def comparison(recipe: ConfirmedRecipe) -> Comparison:
-    return Comparison(["pets"], "val_accuracy", True, [], [], [], [], [recipe], [], 4, "", [])
-
-
-def test_what_is_written_to_a_versions_tags_is_read_back() -> None:
-    recipe = ConfirmedRecipe(4, "winner", {}, GOOD, 0.01, POOR, 0.02, {"latency_ms": 3.0})
-    tags = {"study.name": "pets", "study.trial_number": "4", "study.data_digest": "d", "study.cost": '{"parameters_m": 2.5}'}
-    assert recipe_of(comparison(recipe), "pets", 4) == recipe
-    assert recipe_of(comparison(recipe), "pets", 5) is recipe_of(comparison(recipe), "dogs", 4) is None
-    made = standing_of("version 1", tags, recipe, comparison(recipe))
-    assert (made.test, made.metric, made.cost) == (POOR, "test_accuracy", {"parameters_m": 2.5, "latency_ms": 3.0})
-    written = confirmation_tags(made)
-    assert (written[EVIDENCE_TAG], written["study.test_accuracy"]) == ("confirmed", "0.700 (0.680 to 0.720, n = 5)")
-    assert standing_of("version 1", tags | written) == made
-
-
-def test_a_version_without_evidence_says_so() -> None:
-    made = standing_of("version 1", {"study.name": "pets"})
-    assert made.test is None
-    assert confirmation_tags(made) == {}
 
 
 def test_no_difference_shown_is_not_equality_while_the_interval_leaves_room_for_a_loss() -> None:

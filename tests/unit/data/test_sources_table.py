@@ -1,5 +1,6 @@
 """Tables of photos: every cell is a photo or is dropped with a reason, and groups, views and targets are what the rows say."""
 
+import csv
 import math
 import os
 import pickle
@@ -398,9 +399,50 @@ def test_photos_in_the_cells_of_a_parquet_table_are_read(tmp_path: Path, cells: 
     assert unpickled.fingerprint() == source.fingerprint()
 
 
+def csv_of(folder: Path, rows: Sequence[Sequence[str]]) -> Path:
+    path = folder / "table.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
 def test_pixels_in_a_cell_come_out_as_they_went_in(tmp_path: Path) -> None:
     source = opened(parquet_of(tmp_path, {"image": [PIXELS.tolist(), PIXELS[::-1].tolist()], "type": ["violin", "cello"]}))
     assert np.array_equal(np.asarray(source.read("row 1, image")), PIXELS[::-1])
+
+
+@pytest.mark.parametrize("form", [lambda pixels: str(pixels.tolist()), str], ids=["list", "as numpy prints"])
+def test_arrays_in_the_cells_of_a_csv_table_come_out_as_they_went_in(tmp_path: Path, form: Callable[[Any], str]) -> None:
+    small = PIXELS[:, :, :] % 7
+    rows = [("image", "type"), (form(small), "violin"), ("", "cello"), (form(small[::-1]), "cello")]
+    source = opened(csv_of(tmp_path, rows))
+    assert source.records.photos == ("row 0, image", "row 2, image")
+    assert source.records.dropped == (("row 1, image", Reason.PHOTO_MISSING, "empty"),)
+    assert np.array_equal(np.asarray(source.read("row 2, image")), small[::-1])
+    assert source.metadata(2) == {"type": "cello"}
+    unpickled = pickle.loads(pickle.dumps(source))
+    assert unpickled.digest_of("row 2, image") == source.digest_of("row 2, image") != source.digest_of("row 0, image")
+
+
+def test_an_array_in_a_csv_cell_may_be_as_large_as_a_photo(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    source = opened(csv_of(tmp_path, [("image", "type"), (str(pixels.tolist()), "violin"), (str([[[1, 2, 3]]]), "cello")]))
+    assert np.array_equal(np.asarray(source.read("row 0, image")), pixels)
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        ("[[[255 255 255]\n  ...\n  [1 2 3]]]", r"row 0, image of .*table\.csv was shortened to '\.\.\.' when it was written"),
+        ("[[300, 1]]", "holds numbers from 1 to 300"),
+        ("[[1], [2, 3]]", "holds lists of unequal lengths"),
+        ("[front.jpg]", r"holds '\[front.jpg\]', which is no array"),
+    ],
+)
+def test_a_csv_cell_that_holds_no_whole_array_is_an_error_when_it_is_read(tmp_path: Path, cell: str, told: str) -> None:
+    source = opened(csv_of(tmp_path, [("image", "type"), (cell, "violin"), ("[[1]]", "cello")]))
+    with pytest.raises(DataError, match=told):
+        source.read("row 0, image")
 
 
 @pytest.mark.parametrize(

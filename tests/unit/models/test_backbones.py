@@ -86,10 +86,10 @@ def test_each_family_takes_its_smallest_photo_and_no_smaller_one(name: str, smal
 @pytest.mark.parametrize(
     ("name", "image_size", "told"),
     [
-        ("vit_b_16", 100, "a multiple of 16 px, but image_size=100. Set image_size in [data] to 96 or 112,"),
-        ("vit_b_32", 16, "a multiple of 32 px, but image_size=16. Set image_size in [data] to 32,"),
-        ("vit_h_14", 512, "Set image_size in [data] to 504 or 518,"),
-        ("maxvit_t", 256, "Set image_size in [data] to 224 or 448,"),
+        ("vit_b_16", 100, "a multiple of 16 px, but image_size=100. Set image_size to 96 or 112,"),
+        ("vit_b_32", 16, "a multiple of 32 px, but image_size=16. Set image_size to 32,"),
+        ("vit_h_14", 512, "Set image_size to 504 or 518,"),
+        ("maxvit_t", 256, "Set image_size to 224 or 448,"),
     ],
 )
 def test_a_size_that_does_not_fit_is_told_with_the_nearest_that_do(name: str, image_size: int, told: str) -> None:

@@ -152,12 +152,12 @@ def test_weights_that_were_tampered_with_are_refused(tmp_path: Path) -> None:
         load_exported(tmp_path)
 
 
-@pytest.mark.parametrize("version", [1, 4, None])
+@pytest.mark.parametrize("version", [1, 5, None])
 def test_a_contract_of_another_version_is_refused_before_its_fields_are_read(version: int, tmp_path: Path) -> None:
     export(tmp_path)
     (tmp_path / CONTRACT_FILE).write_text(json.dumps({"contract_version": version, "labels": []}))
     with pytest.raises(
-        ModelError, match=rf"reads model contracts of versions 2 and 3, but .*contract\.json has {version}"
+        ModelError, match=rf"reads model contracts of versions 2 to 4, but .*contract\.json has {version}"
     ) as caught:
         load_exported(tmp_path)
     assert "\n" not in str(caught.value)
@@ -186,7 +186,13 @@ def test_models_that_answer_alike_have_one_content_digest(tmp_path: Path) -> Non
     _, contract = export(tmp_path)
     other_study = contract.model_copy(update={"study": "another", "metrics": {}, "versions": {"torch": "9"}})
     assert other_study.content_digest == contract.content_digest
-    for change in ({"temperature": 2.0}, {"classes": ("a", "b", "c")}, {"weights_digest": "0"}, {"image_size": 64}):
+    for change in (
+        {"temperature": 2.0},
+        {"classes": ("a", "b", "c")},
+        {"weights_digest": "0"},
+        {"image_size": 64},
+        {"packed_size": 48},
+    ):
         assert contract.model_copy(update=change).content_digest != contract.content_digest
 
 

@@ -1,5 +1,6 @@
 """What a trial costs the storage: waits for the disk are a good part of a short trial."""
 
+import json
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import optuna
 import pytest
 
 from study.definition import parse_definition
+from study.errors import SearchError
 from study.search.advisor import Advisor
 from study.search.storages import open_storage
 from study.trial import TrialState
@@ -63,3 +65,52 @@ def test_an_interrupted_trial_keeps_its_reports_and_its_work(advisor: Advisor, t
     assert stored.state is optuna.trial.TrialState.WAITING
     assert stored.intermediate_values == {1: 0.1}
     assert stored.user_attrs["told"]["seconds"] == 3.0
+
+
+def test_an_end_that_was_written_although_the_disk_did_not_answer_is_not_written_again(
+    advisor: Advisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proposal = advisor.ask()
+    assert proposal is not None
+    answers = [OSError("the disk does not answer")]
+
+    def fsync(file: int) -> None:
+        if answers:
+            raise answers.pop()
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    advisor.tell(proposal.number, TrialState.COMPLETE, 0.2)
+    journal = tmp_path / "study.journal"
+    states = [json.loads(line).get("state") for line in journal.read_text().splitlines()]
+    assert states.count(int(optuna.trial.TrialState.COMPLETE)) == 1
+    again = Advisor.resume(parse_definition(TEXT, tmp_path / "waits.toml"), open_storage(str(journal)))
+    assert [(outcome.state, outcome.value) for outcome in again.outcomes()] == [(TrialState.COMPLETE, 0.2)]
+
+
+def test_a_storage_that_was_waited_for_in_vain_is_not_waited_for_again(
+    advisor: Advisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    def is_full(file: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    proposal = advisor.ask()
+    assert proposal is not None
+    monkeypatch.setattr("study.search.record.PATIENCE_S", 0.2)
+    monkeypatch.setattr("study.search.storages.time.sleep", pauses.append)
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", is_full)
+        full.setattr("study.search.storages.time.monotonic", lambda: 0.15 * len(pauses))
+        for num_pauses in (1, 1):
+            with pytest.raises(SearchError, match="No space left"):
+                advisor.report(proposal.number, 1, 0.1)
+            assert len(pauses) == num_pauses
+    advisor.report(proposal.number, 1, 0.1)
+    advisor.report(proposal.number, 2, 0.2)
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", is_full)
+        full.setattr("study.search.storages.time.monotonic", lambda: 0.15 * len(pauses))
+        with pytest.raises(SearchError, match=r"for 0\.2 s"):
+            advisor.report(proposal.number, 3, 0.3)
+    assert len(pauses) == 2, "it had taken something, so it is waited for again"

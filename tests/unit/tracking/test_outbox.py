@@ -189,6 +189,27 @@ def test_only_what_had_not_arrived_is_sent_again(tmp_path: Path) -> None:
     assert end == again.size
 
 
+def test_waiting_deliveries_are_counted_as_they_come_and_arrive(tmp_path: Path) -> None:
+    journal = RunJournal(tmp_path, "r")
+    counts = [journal.num_waiting()]
+    for epoch in range(1, 4):
+        journal.append(points(epoch))
+        counts.append(journal.num_waiting())
+    ends = [index + 1 for index, byte in enumerate(journal.path.read_bytes()) if byte == ord("\n")]
+    for end in ends:
+        journal.mark_delivered(end)
+        counts.append(journal.num_waiting())
+    assert counts == [0, 1, 2, 3, 2, 1, 0]
+
+
+def test_deliveries_that_wait_unchanged_are_counted_without_reading_them_again(tmp_path: Path) -> None:
+    journal = RunJournal(tmp_path, "r")
+    journal.append(points(1))
+    assert journal.num_waiting() == 1
+    journal.path.rename(tmp_path / "elsewhere")
+    assert journal.num_waiting() == 1
+
+
 @pytest.mark.parametrize("mark", ["", "7", "banana", "100000"])
 def test_a_spoilt_mark_sends_all_again(tmp_path: Path, mark: str) -> None:
     RunJournal(tmp_path, "r").append(points(1))

@@ -11,7 +11,7 @@ def measurement(metrics: dict[str, float]) -> Measurement:
 
 def test_params_are_every_key_of_the_recipe_by_its_dotted_name() -> None:
     params = params_of(TrialConfig(seed=3))
-    unset = {"dropout", "ema_decay", "patience", "optimizer.gradient_clip", "compute.micro_batch"}
+    unset = {"image_size", "dropout", "ema_decay", "patience", "optimizer.gradient_clip", "compute.micro_batch"}
     assert set(params) == set(dotted_fields(TrialConfig)) - unset
     assert params["optimizer.lr"] == "0.001"
 

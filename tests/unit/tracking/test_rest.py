@@ -6,9 +6,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.tracking.request_header import registry
+from mlflow.tracking.request_header.abstract_request_header_provider import RequestHeaderProvider
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
+from study.tracking import rest
 from study.tracking.rest import API, ONCE, post
 
 
@@ -69,6 +72,37 @@ def test_a_request_says_of_us_what_mlflow_would_say(
         told["body"] = told["body"].replace(" ", "")
         told.pop("content-length")
     assert by_us == by_mlflow
+
+
+class FreshToken(RequestHeaderProvider):
+    """Somebody's plugin, whose token is another one at each request."""
+
+    def __init__(self) -> None:
+        self.num_given = 0
+
+    def in_context(self) -> bool:
+        return True
+
+    def request_headers(self) -> dict[str, str]:
+        self.num_given += 1
+        return {"X-Token": str(self.num_given)}
+
+
+def test_the_headers_of_a_plugin_are_asked_for_at_each_request(
+    echo: tuple[str, list[dict[str, str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, asked = echo
+    post(uri, "runs/create", {})  # from now on our own headers are known
+    known = registry._request_header_provider_registry
+    monkeypatch.setattr(known, "_registry", [*known, FreshToken()])
+    monkeypatch.setattr(rest, "entry_points", lambda group: ["somebody's"])
+    rest._has_header_plugins.cache_clear()
+    try:
+        post(uri, "runs/create", {})
+        post(uri, "runs/create", {})
+    finally:
+        rest._has_header_plugins.cache_clear()
+    assert [told.get("x-token") for told in asked] == [None, "1", "2"]
 
 
 def test_a_server_that_is_not_there_is_an_error_of_mlflow() -> None:

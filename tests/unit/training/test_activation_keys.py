@@ -36,6 +36,7 @@ def test_the_key_changes_with_everything_that_the_activations_depend_on(striped_
         key_of(striped_data, config_of(normalization="global")),
         key_of(striped_data, config_of(normalization="local")),
         key_of(striped_data, config_of(head="append")),
+        key_of(striped_data, config_of(image_size=24)),
         key_of(striped_data, config_of(compute__channels_last=False)),
     ]
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -55,6 +56,11 @@ def test_the_key_does_not_change_with_the_rest(striped_data: StudyData) -> None:
     ]
     expected = key_of(striped_data, config_of())
     assert {key_of(striped_data, config_of(**one)) for one in values} == {expected}
+
+
+def test_photos_at_the_size_that_they_are_packed_at_have_one_key(striped_data: StudyData) -> None:
+    as_packed = config_of(image_size=striped_data.image_size)
+    assert key_of(striped_data, as_packed) == key_of(striped_data, config_of())
 
 
 def test_the_heads_kind_matters_only_where_it_changes_a_frozen_stage(striped_data: StudyData) -> None:

@@ -17,6 +17,12 @@ def test_every_training_photo_is_shown_once_an_epoch_in_a_new_order(kind: Imbala
     assert not np.array_equal(first, second)
 
 
+@pytest.mark.parametrize("kind", ["none", "weighted_loss", "balanced_subset", "weighted_sampling"])
+def test_a_strategy_knows_how_many_photos_an_epoch_shows(kind: Imbalance) -> None:
+    strategy = make_strategy(kind, TRAIN, LABELS, 3, seed=0)
+    assert strategy.num_shown == len(strategy.epoch_order(1)) == len(strategy.epoch_order(2))
+
+
 def test_only_weighted_loss_weighs_the_loss() -> None:
     weights = {kind: make_strategy(kind, TRAIN, LABELS, 3, 0).class_weights for kind in ("none", "balanced_subset")}
     assert weights == {"none": None, "balanced_subset": None}

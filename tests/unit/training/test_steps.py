@@ -59,6 +59,13 @@ def test_out_of_memory_halves_the_micro_batch_and_says_so(striped_data: StudyDat
     assert other.metrics["train_loss"] == pytest.approx(one.metrics["train_loss"], rel=1e-5)
 
 
+def test_a_training_says_how_many_images_an_epoch_trains_on(striped_data: StudyData) -> None:
+    whole, balanced = begin(striped_data, config_of(**PLAIN)), begin(striped_data, config_of(imbalance="balanced_subset"))
+    for training in (whole, balanced):
+        assert training.facts()["images_per_epoch"] == len(training.strategy.epoch_order(1))
+    assert balanced.facts() != whole.facts()
+
+
 def test_a_device_too_small_for_one_example_is_told_with_the_fix(striped_data: StudyData) -> None:
     training = begin(striped_data, config_of(**PLAIN))
     out_of_memory_above(training, 0)

@@ -1,20 +1,32 @@
 """Which recipes are repeated, with which seeds and folds, and what the repetitions say."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from optuna.storages import InMemoryStorage
+from rich.console import Console
 from scipy.stats import bootstrap
 
 from study.definition import StudyDefinition, parse_definition
+from study.errors import SearchError
+from study.progress import PlainLines
 from study.search.advisor import Advisor, Outcome
 from study.search.outcomes import Proposal
+from study.settings import settings_from
+from study.tracking.memory_tracker import MemoryTracker
 from study.tracking.records import TrialRecord
-from study.trial import TrialConfig, TrialState
-from study.tuning.confirm import confirming_definition, link_tags, recipes_to_confirm, summarized
-from study.tuning.repetitions import interval_of
+from study.trial import Measurement, TrialConfig, TrialState
+from study.tuning.confirm import confirm, confirming_definition, link_tags, recipes_to_confirm, summarized, summary_of
+from study.tuning.launch import Executor
+from study.tuning.ledger import Ledger
+from study.tuning.preparation import PreparedStudy
+from study.tuning.repetitions import Confirmed, interval_of
 
 
 def definition(extra: str = "") -> StudyDefinition:
@@ -109,3 +121,135 @@ def test_a_recipe_that_is_beaten_on_the_first_folds_is_not_trained_on_the_others
     confirmed = summarized(chosen, advisor.outcomes(), records, repeated)
     assert [(one.searched["head"], one.val.n, one.test.n) for one in confirmed] == [("append", 12, 12), ("replace", 5, 5)]
     assert confirmed[1].val.mean > confirmed[0].val.mean  # of easier rounds
+
+
+class Interrupting:
+    """An executor that is interrupted with a trial open, once so many have ended."""
+
+    num_concurrent = 1
+    gpus = 0.0
+
+    def __init__(self, num_trials: int, look: Callable[[], None]) -> None:
+        self._num_trials = num_trials
+        self._look = look
+
+    def for_study(self, prepared: PreparedStudy) -> Executor:
+        return self
+
+    def run(self, ledger: Ledger) -> None:
+        self._look()
+        for _ in range(self._num_trials):
+            trial = ledger.begin()
+            if trial is None:
+                return
+            value = 0.5 + 0.01 * trial.number
+            measured = Measurement(epoch=1, metrics={"val_balanced_accuracy": value}, timestamp_ms=1, is_last=True)
+            ledger.record(trial.number, [measured], is_in_mlflow=False)
+            ledger.finish(trial.number, None, {"test_balanced_accuracy": value})
+        ledger.begin()
+
+
+class Silent(PlainLines):
+    def study_began(self, *anything: object) -> None:
+        """Nothing: there are no data to speak of."""
+
+
+@dataclass
+class Searched:
+    """A search that came to its end; drivers come and go.
+
+    Attributes:
+        seen: state of the repetitions' run while each driver worked.
+    """
+
+    folder: Path
+    seen: list[TrialState] = field(default_factory=list)
+    tracker: MemoryTracker = field(default_factory=MemoryTracker)
+    storage: InMemoryStorage = field(default_factory=InMemoryStorage)
+
+    def __post_init__(self) -> None:
+        self.run_id = self.tracker.begin_study("sure", "sure", {}, "", "")
+
+    def confirm(self, num_trials: int) -> list[Confirmed] | None:
+        data = cast(Any, SimpleNamespace(digest="photos"))
+        prepared = PreparedStudy(definition(), settings_from({}, self.folder), data, {})
+        recipes: list[dict[str, Any]] = [
+            {"head": "append", "optimizer.name": "adam"},
+            {"head": "replace", "optimizer.name": "adam"},
+        ]
+        outcomes = [outcome(number, 0.9 - 0.1 * number, **recipe) for number, recipe in enumerate(recipes)]
+        executor, listener = Interrupting(num_trials, self.look), Silent(Console(file=StringIO()))
+        return confirm(prepared, outcomes, executor, self.tracker, self.storage, listener, self.run_id)
+
+    def look(self) -> None:
+        self.seen += [state for _, state in self.repetitions()]
+
+    def repetitions(self) -> list[tuple[str, TrialState]]:
+        """Runs of the repetitions' study, with their states."""
+        return [(study.run_id, study.state) for study in self.tracker.studies() if study.name == "sure.confirm"]
+
+
+def test_repetitions_that_were_interrupted_go_on_in_the_same_run_and_end(tmp_path: Path) -> None:
+    searched = Searched(tmp_path)
+    assert searched.confirm(num_trials=2) is None
+    [(run_id, state)] = searched.repetitions()
+    assert state is TrialState.INTERRUPTED
+    states = [record.state for record in searched.tracker.trials(run_id)]
+    assert states == [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.INTERRUPTED]
+    confirmed = searched.confirm(num_trials=6)
+    assert confirmed is not None
+    assert [(one.val.n, one.test.n) for one in confirmed] == [(3, 3), (3, 3)]
+    assert searched.repetitions() == [(run_id, TrialState.COMPLETE)]
+    assert [record.state for record in searched.tracker.trials(run_id)] == [TrialState.COMPLETE] * 6
+    assert searched.seen == [TrialState.RUNNING] * 2
+    assert searched.confirm(num_trials=0) == confirmed  # resumed once more: nothing is trained
+
+
+def test_a_driver_that_dies_before_optuna_knows_of_the_repetitions_leaves_no_second_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched = Searched(tmp_path)
+
+    def die(*anything: object) -> None:
+        raise SearchError("STUDY_STORAGE must take every record, but: No space left on device.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Advisor, "create", die)
+        with pytest.raises(SearchError, match="No space left"):
+            searched.confirm(num_trials=6)
+    [(begun, _)] = searched.repetitions()
+    assert searched.confirm(num_trials=6) is not None
+    assert searched.repetitions() == [(begun, TrialState.COMPLETE)]
+
+
+def test_repetitions_whose_executor_fails_are_told_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched = Searched(tmp_path)
+
+    def run_and_fail(executor: Interrupting, ledger: Ledger) -> None:
+        ledger.begin()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Interrupting, "run", run_and_fail)
+        with pytest.raises(KeyboardInterrupt):
+            searched.confirm(num_trials=0)
+    [(run_id, state)] = searched.repetitions()
+    assert state is TrialState.INTERRUPTED
+    assert [record.state for record in searched.tracker.trials(run_id)] == [TrialState.INTERRUPTED]
+
+
+def test_the_parents_figures_tell_of_altered_copies_of_the_test_split_too() -> None:
+    recipe: dict[str, Any] = {"head": "append", "optimizer.name": "adam"}
+    chosen = [outcome(0, 0.7, **recipe)]
+    repeated = confirming_definition(definition(), chosen)
+    advisor = Advisor.create(repeated, InMemoryStorage(), {})
+    records = list[TrialRecord]()
+    while (proposal := advisor.ask()) is not None:
+        value = 0.7 + proposal.number / 100
+        advisor.tell(proposal.number, TrialState.COMPLETE, value)
+        metrics = {"test_balanced_accuracy": value, "test_greyscale_balanced_accuracy": value - 0.2}
+        records.append(TrialRecord(proposal.number, f"run-{proposal.number}", TrialState.COMPLETE, {}, metrics, {}))
+    figures = summary_of(summarized(chosen, advisor.outcomes(), records, repeated, ("greyscale", "hue_shift")), definition())
+    assert figures["test_greyscale_balanced_accuracy_mean"] == pytest.approx(figures["test_balanced_accuracy_mean"] - 0.2)
+    assert figures["test_greyscale_balanced_accuracy_ci_low"] < figures["test_greyscale_balanced_accuracy_mean"]
+    assert not any("hue_shift" in name for name in figures)

@@ -7,7 +7,7 @@ import pytest
 from optuna.storages import BaseStorage, InMemoryStorage
 
 from study.definition import StudyDefinition, parse_definition
-from study.search.advisor import Advisor
+from study.search.advisor import Advisor, Proposal
 from study.tracking.tracker import MemoryTracker
 from study.trial import ConfusionMatrix, Failure, Measurement
 from study.tuning.ledger import Ledger
@@ -38,6 +38,10 @@ def measurement(epoch: int, value: float) -> Measurement:
     )
 
 
+def tags_of(proposal: Proposal) -> dict[str, str]:
+    return {"study.log": f"trial_{proposal.number}.log", "study.confirms_trial": "7"}
+
+
 class Bench:
     """Both stores, and as many drivers after each other as a test wants."""
 
@@ -52,7 +56,7 @@ class Bench:
         self.ledger = self._ledger(Advisor.resume(self.definition, self.storage))
 
     def _ledger(self, advisor: Advisor) -> Ledger:
-        return Ledger(advisor, self.tracker, self.parent, self.definition.objective)
+        return Ledger(advisor, self.tracker, self.parent, self.definition.objective, tags_of=tags_of)
 
     def run(self, values: list[float]) -> int:
         trial = self.ledger.begin()
@@ -206,6 +210,10 @@ def test_a_recipe_that_was_trained_before_is_told_and_not_trained_again() -> Non
     value_of = {str(record.number): record.metrics["best_val_balanced_accuracy"] for record in records}
     for record in repeats:
         assert record.metrics["best_val_balanced_accuracy"] == value_of[record.tags["study.repeats_trial"]]
+    assert {record.number for record in records if "study.log" not in record.tags} == {record.number for record in repeats}, (
+        "what was not trained has no log"
+    )
+    assert all(record.tags["study.confirms_trial"] == "7" for record in records)
 
 
 def test_a_study_whose_first_trials_fail_alike_stops_and_says_why(bench: Bench) -> None:

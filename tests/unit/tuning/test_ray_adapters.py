@@ -1,8 +1,21 @@
 """What Ray holds on to between trials; Ray itself is not started."""
 
-from ray.tune.experiment import Trial
+import copy
+import pickle
+from pathlib import Path
+from typing import Any, cast
 
-from study.tuning.ray_adapters import REPORT, let_go
+import pytest
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
+
+from study.definition import Objective
+from study.models.weights import ResolvedWeights
+from study.trial import Failure, TrialConfig
+from study.tuning import ray_adapters
+from study.tuning.ray_adapters import MAX_RETRIES, REPORT, LedgerScheduler, RoomLimiter, TrialBundle, let_go
+from study.tuning.worker import TrialTask
 
 
 def test_of_a_trial_that_ended_ray_keeps_no_reports_and_no_running_means() -> None:
@@ -16,3 +29,111 @@ def test_of_a_trial_that_ended_ray_keeps_no_reports_and_no_running_means() -> No
     assert REPORT not in trial.last_result
     assert trial.last_result["done"], "what Ray itself asks about stays"
     assert trial.config == {"number": 3}
+
+
+def trial_3(folder: Path) -> Trial:
+    """As Ray holds it; its files go to the folder."""
+    task = TrialTask(
+        number=3,
+        run_id="run",
+        config=TrialConfig(),
+        weights=ResolvedWeights(None, "random"),
+        objective=Objective(),
+        data_folder="",
+        activations_folder="",
+        output_folder=str(folder),
+        tracking_uri="",
+        num_threads=1,
+        uses_gpu=False,
+    )
+    return Trial("study", config={"number": 3, "task": task.model_dump_json()}, stub=True, max_failures=MAX_RETRIES)
+
+
+class Endless(Searcher):
+    """Always has a trial."""
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        return {"number": 0}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        pass
+
+
+def test_as_many_trials_are_handed_out_as_there_is_room_for_by_now() -> None:
+    room = [1]
+    limiter = RoomLimiter(Endless(), lambda: room[0])
+    assert limiter.suggest("a") is not None
+    assert limiter.suggest("b") is None
+    room[0] = 2
+    assert limiter.suggest("b") is not None
+    assert limiter.suggest("c") is None
+    assert pickle.loads(pickle.dumps(limiter.get_state())) == {}  # Tune saves it, and must not meet the cluster in it
+
+
+def test_a_trials_bundle_avoids_the_nodes_that_are_refused_when_its_place_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(ray_adapters, "placement_group", lambda *arguments, **options: asked.append((arguments, options)))
+    refused: set[str] = set()
+    bundle = TrialBundle(2, 0.25, lambda: refused)
+    bundle.to_placement_group()
+    refused.update({"b", "a"})
+    copy.deepcopy(bundle).to_placement_group()
+    assert [arguments for arguments, _ in asked] == [([{"CPU": 2.0, "GPU": 0.25}], "PACK")] * 2
+    assert [options["bundle_label_selector"] for _, options in asked] == [None, [{"ray.io/node-id": "!in(a, b)"}]]
+
+
+def test_bundles_are_equal_whatever_is_refused_so_that_processes_are_reused() -> None:
+    assert TrialBundle(1, 0, set) == TrialBundle(1, 0, lambda: {"a"})
+    assert hash(TrialBundle(1, 0, set)) == hash(TrialBundle(1, 0, lambda: {"a"}))
+    assert pickle.loads(pickle.dumps(TrialBundle(1, 0, set))) == tune.PlacementGroupFactory([{"CPU": 1}])
+
+
+def test_a_node_that_turned_out_to_be_unfit_costs_a_trial_none_of_its_retries(tmp_path: Path) -> None:
+    refused: set[str] = set()
+    scheduler = LedgerScheduler(None, lambda: None, lambda: MAX_RETRIES + len(refused))  # type: ignore[arg-type]
+    trial = trial_3(tmp_path)
+    trial.run_metadata.num_failures = 1
+    refused.add("the first node")
+    scheduler.on_trial_error(None, trial)
+    trial.run_metadata.num_failures = MAX_RETRIES + 1
+    assert trial.should_recover()  # type: ignore[no-untyped-call]
+    trial.run_metadata.num_failures += 1
+    assert not trial.should_recover()  # type: ignore[no-untyped-call]
+
+
+class OneTrial:
+    """A ledger with trial 3 open."""
+
+    def __init__(self) -> None:
+        self.open_trials: tuple[int, ...] = (3,)
+        self.failures: list[Failure | None] = []
+
+    def finish(self, number: int, failure: Failure | None, facts: object) -> None:
+        self.open_trials = ()
+        self.failures.append(failure)
+
+
+@pytest.mark.parametrize("num_failures", [0, MAX_RETRIES + 1])
+def test_each_death_of_a_trial_s_process_is_in_its_log_and_the_last_one_s_failure_names_it(
+    num_failures: int, tmp_path: Path
+) -> None:
+    trial = trial_3(tmp_path)
+    trial.run_metadata.num_failures = num_failures
+    ledger = OneTrial()
+    LedgerScheduler(cast(Any, ledger), stop=lambda: None).on_trial_error(None, trial)
+    log = tmp_path / "logs" / "trial_00003.log"
+    assert "the trial's process died: " in log.read_text(encoding="utf-8")
+    is_over = num_failures > MAX_RETRIES
+    assert log.read_text(encoding="utf-8").endswith("ended: failed\n") == is_over
+    assert [failure.reason.endswith(f"(log: {log})") for failure in ledger.failures if failure] == [True] * is_over
+
+
+def test_a_death_on_a_node_that_shares_no_folder_is_told_to_the_driver_s_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trial = trial_3(tmp_path)
+    task = TrialTask.model_validate_json(trial.config["task"]).model_copy(update={"shared_address": "s3://studies/team"})
+    trial.config["task"] = task.model_dump_json()
+    LedgerScheduler(cast(Any, OneTrial()), stop=lambda: None).on_trial_error(None, trial)
+    assert "trial 3: its process died: " in caplog.text
+    assert not (tmp_path / "logs").exists()

@@ -1,14 +1,22 @@
 """The stores are made to differ by hand, and set right."""
 
+from io import StringIO
 from pathlib import Path
 
 from optuna.storages import InMemoryStorage
+from rich.console import Console
 
 from study.definition import parse_definition
+from study.progress import PlainLines
 from study.search.advisor import Advisor
+from study.search.algorithms import open_storage
+from study.settings import settings_from
+from study.tracking.mlflow_tracker import MlflowTracker
 from study.tracking.tracker import MemoryTracker
 from study.trial import TrialState
+from study.tuning.confirm import confirming_definition
 from study.tuning.reconcile import Finding, reconcile
+from study.tuning.runner import reconcile_study
 from study.tuning.trial_files import state_file
 
 DEFINITION = parse_definition(
@@ -84,3 +92,40 @@ def test_saved_trainings_of_ended_trials_are_deleted(tmp_path: Path) -> None:
     assert [one.trial for one in torn.reconcile(tmp_path)] == [0]
     assert not state_file(tmp_path, 0).exists()
     assert state_file(tmp_path, 1).exists()
+
+
+def test_the_repetitions_of_a_study_are_set_right_with_it(sqlite_uri: str, tmp_path: Path) -> None:
+    """The driver died while the first repetition was running."""
+    settings = settings_from({"MLFLOW_TRACKING_URI": sqlite_uri, "STUDY_STORAGE": "study.journal"}, tmp_path)
+    definition = parse_definition(DEFINITION.text + "[confirm]\ntop = 1\nseeds = 2\n", DEFINITION.file)
+    storage, tracker = open_storage(settings.storage), MlflowTracker(sqlite_uri)
+
+    def begun(study: str, notes: dict[str, str]) -> tuple[Advisor, str]:
+        parent = tracker.begin_study(study, "torn", {}, definition.text, "")
+        whole = definition if study == "torn" else confirming_definition(definition, search.outcomes())
+        advisor = Advisor.create(whole, storage, {"run_id": parent, **notes})
+        proposal = advisor.ask()
+        assert proposal is not None
+        advisor.attach_run(proposal.number, tracker.begin_trial(parent, proposal.number, proposal.config, {}))
+        return advisor, parent
+
+    search, _ = begun("torn", {"definition": definition.text, "file": str(definition.file)})
+    search.tell(0, TrialState.COMPLETE, 0.5)
+    _, repeated = begun("torn.confirm", {"confirms": "torn"})
+    findings = reconcile_study("torn", settings, PlainLines(Console(file=StringIO())))
+    assert [(one.study, one.trial) for one in findings] == [
+        ("torn", 0),
+        ("torn", None),
+        ("torn.confirm", 0),
+        ("torn.confirm", None),
+    ]
+    assert [run.state for run in tracker.trial_runs(repeated)] == [TrialState.INTERRUPTED]
+    assert reconcile_study("torn", settings, PlainLines(Console(file=StringIO()))) == []
+
+
+def test_a_saved_training_that_cannot_be_deleted_is_not_called_deleted(tmp_path: Path) -> None:
+    torn = Torn()
+    state_file(tmp_path, 0).mkdir(parents=True)
+    [left] = [one for one in torn.reconcile(tmp_path) if "saved training" in one.what]
+    assert (left.trial, left.is_repaired) == (0, False)
+    assert "could not be deleted" in left.what

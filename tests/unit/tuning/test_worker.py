@@ -16,6 +16,7 @@ from study.tracking.mlflow_tracker import MlflowTracker
 from study.training.evaluation import evaluate_split
 from study.training.training import trained_tensors
 from study.trial import OptimizerConfig, TrialConfig
+from study.tuning.log_file import trial_log_file
 from study.tuning.trial_files import rebuild_trained, state_file, weights_file
 from study.tuning.worker import TrialSession, TrialTask, WarmProcess, begin_training, run_trial
 
@@ -90,6 +91,38 @@ def test_a_session_reports_each_epoch_and_says_which_is_the_last(data: StudyData
     assert [report.is_last for report in reports] == [False, True]
 
 
+def test_a_repetition_is_measured_on_the_test_split_and_on_the_copies_that_were_asked_for(
+    data: StudyData, tmp_path: Path
+) -> None:
+    sent = task(data, tmp_path, epochs=1).model_copy(update={"reads_test": True, "altered_tests": ("greyscale",)})
+    facts = session_of(sent, data).step().facts
+    assert {"test_balanced_accuracy", "test_greyscale_balanced_accuracy"} <= facts.keys()
+    assert facts["test_loss"] != facts["test_greyscale_loss"]
+    assert not any("hue_shift" in name for name in facts)
+
+
+def test_what_goes_wrong_on_the_test_split_is_the_trial_s_failure_and_its_log_ends_with_it(
+    data: StudyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(*anything: object, **more: object) -> None:
+        raise OSError("Input/output error")
+
+    monkeypatch.setattr("study.tuning.worker.evaluate_split", unreadable)
+    sent = task(data, tmp_path, epochs=1).model_copy(update={"reads_test": True})
+    report = session_of(sent, data).step()
+    assert report.is_last
+    assert report.failure is not None
+    assert report.failure.reason.startswith("OSError: Input/output error")
+    lines = trial_log_file(tmp_path / "output", 7).read_text(encoding="utf-8").splitlines()
+    assert [line.split(" ", 2)[2] for line in lines if "ended: " in line] == ["ended: failed"]
+    assert lines[-1].endswith("ended: failed")
+
+
+def test_a_trial_of_a_search_is_measured_on_neither(data: StudyData, tmp_path: Path) -> None:
+    sent = task(data, tmp_path, epochs=1).model_copy(update={"altered_tests": ("greyscale",)})
+    assert not any(name.startswith("test_") for name in session_of(sent, data).step().facts)
+
+
 def test_epochs_at_which_nobody_can_stop_the_trial_come_in_one_report(data: StudyData, tmp_path: Path) -> None:
     session = session_of(task(data, tmp_path, epochs=5).model_copy(update={"report_epochs": (3,)}), data)
     assert [[one.epoch for one in session.step().measurements] for _ in range(2)] == [[1, 2, 3], [4, 5]]
@@ -134,6 +167,38 @@ def test_a_failure_is_reported_with_its_cause_and_traceback(data: StudyData, tmp
     assert report.failure.reason.startswith("NonFiniteLossError: the loss must stay finite")
     assert "epoch 1" in report.failure.reason
     assert "Traceback" in report.failure.traceback
+
+
+def test_a_failure_names_the_trial_s_log_which_holds_the_rest(data: StudyData, tmp_path: Path) -> None:
+    session = session_of(task(data, tmp_path, optimizer=OptimizerConfig(name="sgd", lr=1e38)), data)
+    failure = session.step().failure
+    session.close()
+    assert failure is not None
+    log = trial_log_file(tmp_path / "output", 7)
+    assert failure.reason.endswith(f" (log: {log})")
+    text = log.read_text(encoding="utf-8")
+    assert "trial 7 begins on " in text
+    assert "optimizer.lr=1e+38" in text
+    assert "NonFiniteLossError" in text
+    assert text.endswith("ended: failed\n")
+
+
+def test_a_trial_s_log_has_its_epochs_and_what_was_warned_of(
+    data: StudyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*anything: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("study.tuning.worker.SAVE_INTERVAL_S", 0.0)
+    monkeypatch.setattr("study.tuning.worker.SAVE_SHARE", 1e9)
+    monkeypatch.setattr("study.training.training.Training.save", full_disk)
+    session = session_of(task(data, tmp_path), data)
+    session.step()
+    session.step()
+    text = trial_log_file(tmp_path / "output", 7).read_text(encoding="utf-8")
+    assert ["epoch 1/2: train_loss" in text, "epoch 2/2: train_loss" in text] == [True, True]
+    assert "WARNING study.tuning.worker: the training could not be saved: No space left on device" in text
+    assert text.endswith("ended: all epochs done\n")
 
 
 def test_a_trial_whose_process_died_goes_on_from_where_it_was_saved(

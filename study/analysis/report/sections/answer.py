@@ -73,9 +73,11 @@ def _recommendation(material: Material) -> Recommendation | None:
 
 
 def _best_so_far(material: Material) -> Recommendation | None:
-    """The best completed trial, which nobody recommends; None where there is none."""
+    """The best completed trial, which nobody recommends; None where there is none, or one for each of several photos."""
     best = next(iter(material.comparison.leaderboard), None)
-    if best is None or best.state != TrialState.COMPLETE or best.value is None:
+    if best is None or best.state != TrialState.COMPLETE or not best.is_answer or best.value is None:
+        return None
+    if len(material.comparison.leaderboards) > 1:
         return None
     name = material.label(best.study, best.number)
     result = f"{material.quality.text(best.value)} on validation, not confirmed"

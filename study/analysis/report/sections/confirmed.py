@@ -6,6 +6,7 @@ from study.analysis.findings import ConfirmedRecipe, Estimate
 from study.analysis.report.material import Material
 from study.analysis.report.parts import Column, IntervalGroup, IntervalPlot, Part, Section, Sentences, Table
 from study.analysis.report.scale import scale_over
+from study.analysis.report.sections.altered import altered_parts
 from study.analysis.report.words import cost_name, duration, joined, sentence, shown, significant
 
 
@@ -20,6 +21,7 @@ def confirmed_section(material: Material) -> Section | None:
     parts.append(_recipes(material, recipes))
     if material.comparison.pairs:
         parts += [_differences(material), Sentences("", [sentence(pair.sentence) for pair in material.comparison.pairs])]
+    parts += altered_parts(material)
     repeated = max((one.test.n for one in recipes if one.test), default=0)
     lead = (
         f"Each of these recipes was trained {repeated} times anew, with seeds that the search never used, and measured on the "
@@ -119,7 +121,7 @@ def _differences(material: Material) -> IntervalPlot:
         )
         for pair in pairs
     ]
-    columns = (Column("pair"), Column("difference", True), Column("p", True), Column("shown"))
+    columns = (Column("pair"), Column("difference", True), Column("p of this pair alone", True), Column("shown (Holm)"))
     table = [
         (row.label, row.text, f"{pair.p_value:.3g}", "yes" if pair.is_shown else "no")
         for row, pair in zip(rows, pairs, strict=True)

@@ -30,10 +30,13 @@ def leaderboard_section(material: Material) -> Section | None:
     columns += [Column(key, _is_numeric(ranked, key)) for key in material.keys] + [
         Column(cost_name(key), True) for key in costs
     ]
-    rows = [_row(material, place, one, costs) for place, one in enumerate(ranked, start=1)]
+    boards = material.comparison.leaderboards
+    rows = [_row(material, place, one, costs) for board in boards for place, one in enumerate(board, start=1)]
     table = Table("Trials, the best first", columns, rows, shown=SHOWN_TRIALS, is_sortable=True)
-    lead = f"{counted(len(ranked), 'trial')}, by {material.quality.name} on the validation split."
-    return Section("leaderboard", "Leaderboard", [lead], [table])
+    lead = [f"{counted(len(ranked), 'trial')}, by {material.quality.name} on the validation split."]
+    if len(boards) > 1:
+        lead.append("The studies used different photos, so their values do not compare: each photos' trials are ranked apart.")
+    return Section("leaderboard", "Leaderboard", lead, [table])
 
 
 def history_section(material: Material) -> Section | None:

@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from study.data.dataset import prepare_data
 from study.data.study_data import StudyData
 from study.definition import parse_definition
 from study.models.classifier import build_classifier
-from study.models.exported import ModelContract, save_exported
+from study.models.exported import ModelContract, TargetScale, save_exported
 from study.models.normalization import make_normalizer
 from study.models.weights import RANDOM_DIGEST, ResolvedWeights
 from study.settings import Settings
@@ -142,3 +143,40 @@ def test_of_several_studies_that_recommend_none_no_model_is_looked_at(place: Pla
     comparison = replace(compared(place.study), recommended_study="")
     extras = gather_extras([place.study, other], comparison, place.tracker, place.settings)
     assert extras.confusion is None
+
+
+def test_a_model_of_numbers_is_looked_at_in_the_targets_own_unit(place: Place, tmp_path: Path) -> None:
+    """The middle of its training logarithms is what a head of zeros tells of every photo: here 1,000."""
+    photos = sorted(str(file.relative_to(tmp_path)) for file in (tmp_path / "photos").rglob("*.png"))
+    rows = [f"{photo},{100 + 10 * number}" for number, photo in enumerate(photos)]
+    (tmp_path / "prices.csv").write_text("\n".join(["photo,price", *rows]), encoding="utf-8")
+    table = 'table = "prices.csv"\nimages = "photo"\ntarget = "price"\ntask = "number"\nlog_target = true'
+    text = DEFINITION.replace('folder = "photos"', table).replace("[space]", '[objective]\nmetric = "mae"\n[space]')
+    definition = parse_definition(text, tmp_path / "clothing.toml")
+    data = prepare_data(definition, tmp_path / "cache")
+    config = TrialConfig(backbone="squeezenet1_1", freeze_depth=1.0)
+    model = build_classifier(config, 1, ResolvedWeights(None, RANDOM_DIGEST), seed=0, image_size=32, num_views=1)
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    contract = ModelContract(
+        task="number",
+        target=TargetScale(mean=math.log(1000), std=0.5, is_log=True),
+        image_size=32,
+        normalization=make_normalizer("imagenet", data.statistics),
+        backbone=config.backbone,
+        head=config.head,
+        freeze_depth=config.freeze_depth,
+        data_digest=data.digest,
+        study="clothing",
+        trial_number=3,
+    )
+    save_exported(place.settings.study_folder("clothing") / "champion", model, contract)
+    numbers = replace(place, study=replace(place.study, definition=definition, data_digest=data.digest))
+    extras = gather(numbers)
+    assert (extras.confusion, extras.calibration) == (None, None)
+    assert (extras.numbers.name, extras.numbers.is_log) == ("price", True)
+    assert extras.numbers.told == pytest.approx([1000.0] * len(data.splits.val), rel=1e-5)
+    assert data.values is not None
+    assert extras.numbers.true == pytest.approx(np.exp(data.values[data.splits.val]).tolist())
+    assert all(100 <= value <= 490.01 for value in extras.numbers.true)
+    assert [one.is_right for one in extras.saliency] == [None] * len(extras.saliency)

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from study.analysis.comparison import compare
 from study.analysis.evidence import StudyEvidence, TrialEvidence
-from study.analysis.report.extras import ReportExtras
-from study.analysis.report.page import SECTIONS, write_report
+from study.analysis.report.extras import ReportExtras, ToldNumbers
+from study.analysis.report.page import OF_NUMBERS, SECTIONS, write_report
+from study.analysis.report.words import significant
+from study.definition import parse_definition
 from study.trial import TrialState
 from tests.analysis_examples import compared, extras_example, hostile_names, study_example, with_trials
 
@@ -64,7 +67,7 @@ def page(written: str) -> Page:
 
 
 def test_every_section_is_on_the_page_of_a_study_of_which_all_is_known(page: Page) -> None:
-    assert len(page.of("section")) == len(SECTIONS) + 1  # and the answer
+    assert len(page.of("section")) == len(SECTIONS) - len(OF_NUMBERS) + 1  # and the answer
     assert "missing" not in page.values("id")
 
 
@@ -161,6 +164,37 @@ def test_what_is_not_known_is_said_in_a_line_and_drawn_nowhere(tmp_path: Path) -
         assert absent not in page.values("id")
     for line in ("none was confirmed", "no confusion matrix is kept", "no calibration is kept", "no data card is kept"):
         assert line in told
+
+
+NUMBERS = """
+name = "prices"
+[data]
+table = "prices.csv"
+images = "photo"
+target = "price"
+task = "number"
+log_target = true
+[objective]
+metric = "mae"
+[space]
+head = { choices = ["replace", "append"] }
+"""
+
+
+def test_a_study_of_numbers_shows_told_against_true_and_misses_no_classes(tmp_path: Path) -> None:
+    definition = parse_definition(NUMBERS, Path("/example/prices.toml"))
+    study = replace(with_trials(study_example(), []), definition=definition)
+    true = [10.0 * 1.07**place for place in range(100)]
+    extras = ReportExtras(numbers=ToldNumbers("price", true, [1.2 * value for value in true], True, "the best trial's model"))
+    page = Page(write_report([study], compare([study]), tmp_path, extras).read_text("utf-8"))
+    told = " ".join(page.text)
+    assert "numbers" in page.values("id")
+    assert f"off by {significant(0.2 * sum(true) / 100)} (mean absolute error, 100 examples)" in told
+    assert "true price" in told
+    for absent in ("confusion matrix", "calibration is kept"):
+        assert absent not in told
+    nothing = Page(write_report([study], compare([study]), tmp_path, ReportExtras()).read_text("utf-8"))
+    assert "how near the numbers come: the model or its photos" in " ".join(nothing.text)
 
 
 def _with(change: Callable[[int, TrialEvidence], TrialEvidence]) -> StudyEvidence:

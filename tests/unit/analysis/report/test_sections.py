@@ -1,16 +1,21 @@
 """What each section says of a study whose truth is known."""
 
+import math
+import re
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from study.analysis.comparison import compare
 from study.analysis.evidence import StudyEvidence
 from study.analysis.findings import Comparison, RankedTrial
 from study.analysis.report.charts import is_logarithmic
-from study.analysis.report.extras import CalibrationBin, Confusion, ReportExtras
+from study.analysis.report.extras import CalibrationBin, Confusion, ReportExtras, ToldNumbers
 from study.analysis.report.material import Material
 from study.analysis.report.parts import Bars, HeatTable, IntervalPlot, Section, Table
+from study.analysis.report.sections.answer import answer
 from study.analysis.report.sections.calibration import calibration_error
 from study.analysis.report.sections.confirmed import confirmed_section
 from study.analysis.report.sections.confusion import confusion_section
@@ -18,6 +23,7 @@ from study.analysis.report.sections.cost import cost_section
 from study.analysis.report.sections.curves import curves_section
 from study.analysis.report.sections.data_card import data_section
 from study.analysis.report.sections.effects import effects_section
+from study.analysis.report.sections.numbers import numbers_section
 from study.analysis.report.sections.parallel import parallel_section
 from study.analysis.report.sections.plan import plan_section, reproduction_section
 from study.analysis.report.sections.trials import history_section, leaderboard_section
@@ -116,6 +122,17 @@ def test_the_leaderboard_has_every_trial_and_every_searched_key(study: StudyEvid
     assert {len(row) for row in table.rows} == {len(table.columns)}
 
 
+def test_trials_on_other_photos_are_ranked_apart_and_none_is_the_best_of_all(study: StudyEvidence) -> None:
+    other = replace(study, name="hats", data_digest="other", trials=[replace(one, study="hats") for one in study.trials])
+    both = [replace(one, repetitions=()) for one in (study, other)]
+    found = Material(both, compare(both), ReportExtras())
+    section = known(leaderboard_section(found))
+    assert "do not compare" in section.lead[1]
+    assert [row[0] for row in section.parts[0].rows] == [str(place) for _ in both for place in range(1, len(study.trials) + 1)]
+    assert answer(found).recommendation is None
+    assert answer(replace(found, comparison=compare(both[:1]), evidence=both[:1])).recommendation is not None
+
+
 def test_the_history_tells_complete_pruned_and_failed_apart(material: Material) -> None:
     made = first_of(history_section(material))
     states = [trial.state for trial in material.trials]
@@ -207,6 +224,51 @@ def test_a_trial_is_on_the_front_where_no_cheaper_one_is_as_good(study: StudyEvi
     front = first_of(section).data.rows
     assert [row[1] for row in front] == ["3", "1", "0"]
     assert "All recipes have the same parameters: 1 million." in section.lead
+
+
+def numbers(true: list[float], told: list[float], **changes: Any) -> Section | None:
+    extras = ReportExtras(numbers=ToldNumbers("price", true, told, **changes))
+    return numbers_section(Material([], compared(study_example()), extras))
+
+
+def test_errors_of_numbers_are_told_in_the_targets_unit_beside_those_of_the_median() -> None:
+    section = known(numbers([1.0, 2.0, 3.0, 4.0, 100.0], [1.5, 2.0, 3.0, 4.5, 60.0]))
+    made = section.parts[0]
+    assert made.finding == (
+        "On average the model is off by 8.2 (mean absolute error, 5 examples); half of its numbers are off by 0.5 or less. "
+        "Always telling the median, 3, is off by 20.2."
+    )
+    assert [row[2:] for row in made.data.rows] == [("0.5", "0.5"), ("0", "0"), ("0", "0"), ("0.5", "0.5"), ("40", "-40")]
+
+
+def test_a_learned_logarithm_is_drawn_on_logarithmic_axes() -> None:
+    """From 1 to 10,000 the decades are as far apart as each other."""
+    true = [1.0, 10.0, 100.0, 1000.0, 10_000.0]
+    spreads = []
+    for is_log in (True, False):
+        marks = known(numbers(true, true, is_log=is_log)).parts[0].wide
+        places = [
+            float(place) for place in re.findall(r'<use [^>]*x="([\d.]+)" y="[\d.]+" style="[^"]*stroke: var\(--blue', marks)
+        ]
+        spreads.append(max(pairwise_gaps(places)) / min(pairwise_gaps(places)))
+    assert spreads[0] == pytest.approx(1.0, abs=0.01)
+    assert spreads[1] > 100
+
+
+def pairwise_gaps(places: list[float]) -> list[float]:
+    assert len(places) == 5
+    return [second - first for first, second in pairwise(places)]
+
+
+def test_of_many_numbers_a_thousand_are_drawn_and_it_is_said() -> None:
+    section = known(numbers([float(place) for place in range(5000)], [1.0] * 5000))
+    assert "1,000 of 5,000 examples are drawn" in section.lead[-1]
+    assert len(section.parts[0].wide) < 400_000
+
+
+@pytest.mark.parametrize(("true", "told"), [([], []), ([2.0], [2.0]), ([0.0, 0.0], [0.0, 0.0]), ([-1.0, 5.0], [math.inf, 3.0])])
+def test_few_equal_or_endless_numbers_have_a_figure_or_none(true: list[float], told: list[float]) -> None:
+    assert (numbers(true, told) is None) == (not true)
 
 
 def test_the_data_card_accounts_for_every_photo(material: Material) -> None:

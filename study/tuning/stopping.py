@@ -1,0 +1,56 @@
+"""Ends a running study in good order: its driver marks what runs as interrupted, and `study resume` goes on."""
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+from study.errors import SearchError, nearest
+from study.settings import Settings
+from study.tuning.driver import DRIVER_FILE, DriverRecord, End, is_driven, read_driver
+
+LOOK_INTERVAL_S = 0.2
+
+
+def ask_to_stop(name: str, settings: Settings) -> DriverRecord:
+    """Asks the study's driver to end, as Ctrl-C does; the driver.
+
+    SIGTERM, not SIGINT: Ray blocks that one in the processes of its jobs, and shells have it ignored in what runs behind them.
+
+    Raises:
+        SearchError: if nobody drives the study, or its driver is out of reach.
+    """
+    folder = settings.study_folder(name)
+    driver = read_driver(folder)
+    # A lock held by another, or not given back yet, is no driver: its process may do something else since its word of its end.
+    if is_driven(folder) is False or driver is None or driver.end is not None:
+        raise SearchError(f"a study must run to be stopped, but nobody is running {name!r}. {_hint(folder, settings)}")
+    if not driver.is_here:
+        raise SearchError(
+            f"a study is stopped on the machine of its driver, but that of {name!r} is {driver}, and this is "
+            f"{socket.gethostname()}. Run `study stop {name}` there, or name the cluster: --address http://HEAD:8265"
+        )
+    try:
+        os.kill(driver.pid, signal.SIGTERM)
+    except PermissionError:
+        raise SearchError(
+            f"a driver is stopped by the user who started it, but that of {name!r} ({driver}) is another's. Ask them."
+        ) from None
+    return driver
+
+
+def wait_until_stopped(name: str, driver: DriverRecord, settings: Settings) -> End:
+    """Returns how the driver left its study, once it has."""
+    folder = settings.study_folder(name)
+    while driver.is_here and is_driven(folder) is not False:
+        time.sleep(LOOK_INTERVAL_S)
+    left = read_driver(folder)
+    return End.INTERRUPTED if left is None or left.end is None else left.end
+
+
+def _hint(folder: Path, settings: Settings) -> str:
+    if folder.is_dir():
+        return f"See `study status {folder.name}`."
+    known = [path.parent.name for path in settings.output_folder.glob(f"*/{DRIVER_FILE}")]
+    return nearest(folder.name, known) if known else f"There is no study in {settings.output_folder}."

@@ -1,0 +1,22 @@
+"""What `study show` prints of a study's trials."""
+
+import pytest
+
+from study.printing.filters import TrialFilter
+from study.printing.listing import print_trials, trials_of
+from study.tracking.tracker import MemoryTracker
+from study.trial import TrialConfig, TrialState
+
+
+def test_a_part_of_the_trials_is_called_a_part(capsys: pytest.CaptureFixture[str]) -> None:
+    tracker = MemoryTracker()
+    study = tracker.begin_study("pets", "pets", {}, "", "")
+    for number in range(3):
+        run_id = tracker.begin_trial(study, number, TrialConfig(seed=number), {})
+        tracker.end_trial(run_id, TrialState.COMPLETE, [], {"best_val_balanced_accuracy": number / 10}, {})
+    part = trials_of("pets", tracker, TrialFilter(limit=2))
+    assert ([one["trial"] for one in part["trials"]], part["num_trials"]) == ([2, 1], 3)
+    print_trials(part)
+    assert "2 of 3 trials, the best first" in capsys.readouterr().out
+    print_trials(trials_of("pets", tracker))
+    assert "of 3 trials" not in capsys.readouterr().out
