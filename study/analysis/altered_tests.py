@@ -48,7 +48,7 @@ def altered_tests(study: StudyEvidence, unit: Unit) -> list[AlteredTest]:
 
 
 def loss_sentence(alteration: Alteration, loss: Estimate, share: float | None, unit: Unit, *, is_shown: bool) -> str:
-    """ "without colour it loses 21.0 points (17.0 to 25.0, n = 10), 84 % of what it has above chance: colour carries it".
+    """ "without colour it loses 21.0 points (17.0 to 25.0, n = 10), 84 % of what it has above chance: it leans on colour".
 
     Args:
         loss: positive where it is worse on the copies.
@@ -62,7 +62,8 @@ def loss_sentence(alteration: Alteration, loss: Estimate, share: float | None, u
     lost = f"{seen} it loses {unit.difference(loss)}"
     if share is None:
         return f"{lost}: {carrier} matters to it"
-    verdict = f"{carrier} carries it" if share >= MOST else f"{carrier} carries a part of it"
+    # Of the model, not of the target: photos in colours that it never saw may cost it something for any target.
+    verdict = f"it leans on {carrier}" if share >= MOST else f"it leans on {carrier} for a part of it"
     return f"{lost}, {100 * min(share, 1.0):.0f} % of what it has above chance: {verdict}"
 
 
