@@ -53,7 +53,7 @@ def test_a_loss_is_the_paired_difference_with_its_interval() -> None:
     ("grey", "told"),
     [
         ((0.30, 0.33, 0.31, 0.30, 0.33), "loses 40.0 points .*, n = 5., 86 % of what it has above chance: it leans on colour"),
-        ((0.66, 0.71, 0.67, 0.64, 0.70), "loses 3.8 points .*, n = 5., 8 % of what .* chance: it leans on colour for a part of it"),
+        ((0.66, 0.71, 0.67, 0.64, 0.70), "loses 3.8 points .*, n = 5., 8 % .* chance: it leans on colour for a part of it"),
         ((0.75, 0.70, 0.69, 0.72, 0.71), "without colour no loss is shown: 0.0 points"),
         ((0.80, 0.85, 0.81, 0.80, 0.82), "gains 10.2 points .*: it is misled by colour"),
     ],
