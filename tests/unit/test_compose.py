@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = ("init", "start", "backup", "restore", "postgres/databases.sh")
+SCRIPTS = ("init", "start", "backup", "restore", "rotate", "postgres/databases.sh")
 compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 services: Mapping[str, Mapping[str, Any]] = compose["services"]
 
@@ -144,6 +144,54 @@ def test_a_backup_of_a_service_that_does_not_run_is_none(deployment: Path, tmp_p
     )
     assert done.returncode != 0
     assert not (deployment / "kept" / "artifacts.tar").exists()
+
+
+def rotate(deployment: Path, *, status: str = "[]", psql: str = "cat") -> subprocess.CompletedProcess[str]:
+    """`cluster/rotate` with a Compose that knows a status and a database."""
+    programs = deployment / "programs"
+    programs.mkdir(exist_ok=True)
+    docker = programs / "docker"
+    answers = f"*'study status'*) echo '{status}' ;; *postgres*) {psql} > said ;;"
+    docker.write_text(f'#!/bin/sh\ncase "$*" in {answers} *) exit 0 ;; esac\n')
+    docker.chmod(0o755)
+    environment = {"PATH": f"{programs}:/usr/bin:/bin"}
+    return subprocess.run([deployment / "cluster/rotate"], env=environment, check=False, capture_output=True, text=True)
+
+
+def test_rotating_makes_every_secret_new_and_keeps_settings(deployment: Path) -> None:
+    subprocess.run(["cluster/init"], cwd=deployment, check=True, capture_output=True)
+    file = deployment / ".env"
+    file.write_text(file.read_text() + "WORKERS=3\n")
+    before = file.read_text().splitlines()
+    done = rotate(deployment)
+    assert done.returncode == 0, done.stderr
+    changed = {old.split("=")[0] for old, new in zip(before, file.read_text().splitlines(), strict=True) if old != new}
+    assert changed == {
+        *("POSTGRES_PASSWORD", "MLFLOW_DATABASE_PASSWORD", "STUDY_DATABASE_PASSWORD"),
+        *("MLFLOW_SECRET_KEY", "MLFLOW_ADMIN_PASSWORD", "RAY_AUTH_TOKEN"),
+    }
+    assert file.stat().st_mode & 0o777 == 0o600
+    secrets = re.findall(r"^(?:STUDY|MLFLOW)_DATABASE_PASSWORD=(\w+)", file.read_text(), re.MULTILINE)
+    assert all(f"PASSWORD '{secret}';" in (deployment / "said").read_text() for secret in secrets)
+
+
+def test_rotating_leaves_a_running_study_alone(deployment: Path) -> None:
+    subprocess.run(["cluster/init"], cwd=deployment, check=True, capture_output=True)
+    before = (deployment / ".env").read_text()
+    done = rotate(deployment, status='[{"study": "pets", "state": "running"}]')
+    assert done.returncode == 2
+    assert "no study may be running" in done.stderr
+    assert (deployment / ".env").read_text() == before
+
+
+def test_a_rotation_that_was_cut_off_goes_on_with_the_same_secrets(deployment: Path) -> None:
+    subprocess.run(["cluster/init"], cwd=deployment, check=True, capture_output=True)
+    before = (deployment / ".env").read_text()
+    assert rotate(deployment, psql="exit 1").returncode != 0
+    assert (deployment / ".env").read_text() == before, "the database did not take them"
+    chosen = (deployment / ".env.new").read_text()
+    assert rotate(deployment).returncode == 0
+    assert (deployment / ".env").read_text() == chosen
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

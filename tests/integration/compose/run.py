@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.integration.compose import stand_ins
 from tests.integration.compose.attackers import login_pages, refusals, scan_from_elsewhere
-from tests.integration.compose.deployment import PROJECT, Deployment, inspect, run
+from tests.integration.compose.deployment import PROJECT, Deployment, inspect, run, status_of
 from tests.integration.compose.studies import write_definition
 
 ROOT = Path(__file__).parents[3]
@@ -80,7 +80,10 @@ def _walk(steps: Steps, deployment: Deployment, photos: Path, work: Path) -> Non
     steps("the same file on this machine", lambda: same_as_here(deployment, work))
     steps("a worker container killed mid-study", lambda: broken(deployment, "clothes-worker", kill_worker))
     steps("PostgreSQL restarted mid-study", lambda: broken(deployment, "clothes-database", restart_database))
+    steps("a third worker added", lambda: worker_added(deployment))
     steps("`down` and `up`", lambda: down_and_up(deployment))
+    steps("cluster/rotate", lambda: rotated(deployment))
+    steps("the runbook's upgrade", lambda: upgraded(deployment))
     steps("a model pulled and used outside", lambda: pulled(deployment, photos))
     steps("backup, all volumes deleted, restore", lambda: restored(deployment, work))
 
@@ -130,11 +133,11 @@ def rebuilt(deployment: Deployment) -> str:
     return "only the layers of the code"
 
 
-def up(deployment: Deployment) -> str:
+def up(deployment: Deployment, num_workers: int = NUM_WORKERS) -> str:
     """All services."""
     deployment.compose("up", "-d")
-    deployment.wait_until_healthy(NUM_WORKERS)
-    return f"postgres, mlflow, ray-head and {NUM_WORKERS} workers healthy"
+    deployment.wait_until_healthy(num_workers)
+    return f"postgres, mlflow, ray-head and {num_workers} workers healthy"
 
 
 def study_on_cluster(deployment: Deployment, name: str) -> str:
@@ -223,6 +226,52 @@ def down_and_up(deployment: Deployment) -> str:
     after = deployment.holdings()
     assert after == before
     return _told(after)
+
+
+def worker_added(deployment: Deployment) -> str:
+    """By one line of .env, and taken away again."""
+    deployment.configure(WORKERS=str(NUM_WORKERS + 1))
+    up(deployment, NUM_WORKERS + 1)
+    deployment.configure(WORKERS=str(NUM_WORKERS))
+    up(deployment)
+    return f"{NUM_WORKERS + 1} workers, then {NUM_WORKERS} again"
+
+
+def rotated(deployment: Deployment) -> str:
+    """Old secrets open nothing, new ones everything, nothing lost."""
+    before = deployment.holdings()
+    old = deployment.settings
+    runs = f"{deployment.mlflow_address}/api/2.0/mlflow/experiments/search?max_results=1"
+    jobs = f"{deployment.jobs_address}/api/jobs/"
+    run(["cluster/rotate"], deployment.folder)
+    deployment.wait_until_healthy(NUM_WORKERS)
+    new = deployment.settings
+    assert status_of(runs, (old["MLFLOW_ADMIN_USERNAME"], old["MLFLOW_ADMIN_PASSWORD"])) == 401
+    assert status_of(runs, deployment.login) == 200
+    assert status_of(jobs, Authorization=f"Bearer {old['RAY_AUTH_TOKEN']}") in (401, 403)
+    assert status_of(jobs, Authorization=f"Bearer {new['RAY_AUTH_TOKEN']}") == 200
+    for name, database in (("POSTGRES", "postgres"), ("STUDY_DATABASE", "study"), ("MLFLOW_DATABASE", "mlflow")):
+        assert not _signs_in(deployment, database, old[f"{name}_PASSWORD"]), f"{database}'s old password must be refused"
+        assert _signs_in(deployment, database, new[f"{name}_PASSWORD"])
+    assert deployment.holdings() == before
+    study_on_cluster(deployment, "clothes-rotated")
+    return f"old ones refused, new ones taken; {_told(before)}, and a study runs"
+
+
+def _signs_in(deployment: Deployment, user: str, password: str) -> bool:
+    query = f"PGPASSWORD={password} psql -h 127.0.0.1 -U {user} {user} -c 'select 1'"
+    return deployment.compose("exec", "-T", "postgres", "sh", "-c", query, check=False).returncode == 0
+
+
+def upgraded(deployment: Deployment) -> str:
+    """As the runbook writes it, on tables that are up to date."""
+    before = deployment.holdings()
+    deployment.compose("stop", "mlflow", "ray-head", "ray-worker")
+    deployment.compose("run", "--rm", "-T", "mlflow", "sh", "-c", 'mlflow db upgrade "$MLFLOW_BACKEND_STORE_URI"')
+    deployment.compose("run", "--rm", "-T", "ray-head", "sh", "-c", 'optuna storage upgrade --storage "$STUDY_STORAGE"')
+    up(deployment)
+    assert deployment.holdings() == before
+    return f"{_told(before)}: all as before"
 
 
 def restored(deployment: Deployment, work: Path) -> str:
