@@ -3,9 +3,11 @@
 What a running deployment does is walked through by `python -m tests.integration.compose.run`.
 """
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -144,6 +146,36 @@ def test_a_backup_of_a_service_that_does_not_run_is_none(deployment: Path, tmp_p
     )
     assert done.returncode != 0
     assert not (deployment / "kept" / "artifacts.tar").exists()
+
+
+SIGN_IN = """
+import os, mlflow_login
+database = os.environ["DATABASE"]
+mlflow_login.write_settings(database)
+mlflow_login.set_password(database, "admin", "the new password")  # there is no user yet: the server makes it
+from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+users = SqlAlchemyStore()
+users.init_db(database)
+users.create_user("admin", "the old password", is_admin=True)
+for _ in range(2):
+    mlflow_login.set_password(database, "admin", "the new password")
+print(users.authenticate_user("admin", "the new password"), users.authenticate_user("admin", "the old password"))
+"""
+
+
+def test_the_administrators_password_is_that_of_the_environment(tmp_path: Path) -> None:
+    """At every start; MLflow itself reads it only while there is no such user."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "cluster"),
+        "DATABASE": f"sqlite:///{tmp_path}/users.db",
+        "MLFLOW_AUTH_CONFIG_PATH": str(tmp_path / "auth.ini"),
+    }
+    done = subprocess.run([sys.executable, "-c", SIGN_IN], env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("has a new password") == 1
+    assert done.stdout.endswith("True False\n")
+    assert f"database_uri = {environment['DATABASE']}" in (tmp_path / "auth.ini").read_text()
 
 
 def rotate(deployment: Path, *, status: str = "[]", psql: str = "cat") -> subprocess.CompletedProcess[str]:
