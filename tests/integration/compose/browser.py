@@ -26,7 +26,8 @@ def open_page(address: str, login: tuple[str, str], words: str, picture: Path) -
     chromium = shutil.which("chromium")
     if chromium is None:
         raise SystemExit("Chromium must be installed: apt-get install chromium")
-    with TemporaryDirectory() as profile:
+    # Its helpers write on for a moment after it was killed.
+    with TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         options = [*QUIET, f"--user-data-dir={profile}", "--remote-debugging-port=0", "--window-size=1400,1000", "about:blank"]
         with subprocess.Popen([chromium, *options], stderr=subprocess.PIPE, text=True) as process:
             try:
