@@ -16,6 +16,9 @@ NO_SHARED_DATA = "the real photos and weights of ../shared/data are not here"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(PROJECT))))  # a file's fixtures are made once
     if "long" not in config.getoption("-m"):
         for item in items:
             if item.get_closest_marker("long"):

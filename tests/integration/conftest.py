@@ -35,6 +35,18 @@ trials = 6
 pruner = { name = "median", n_startup_trials = 2, n_warmup_steps = 0 }
 """
 
+# Each starts Ray, which wants the machine's cores and ports for itself: one after the other, in one of pytest's processes.
+START_RAY = {
+    f"test_{name}.py" for name in ("chaos", "jobs", "metrics", "newcomers", "nodes", "shared_address", "slurm", "study")
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.path.name in START_RAY:
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
 
 @dataclass(frozen=True)
 class Workplace:
@@ -55,7 +67,7 @@ class Workplace:
     def command(self, *arguments: str | Path) -> list[str]:
         return [sys.executable, "-m", "study.cli", *map(str, arguments)]
 
-    def run(self, *arguments: str | Path, code: int = 0) -> "subprocess.CompletedProcess[str]":
+    def run(self, *arguments: str | Path, code: int = 0, timeout_s: float = 240) -> "subprocess.CompletedProcess[str]":
         """Runs `study` in a process of its own."""
         finished = subprocess.run(
             self.command(*arguments),
@@ -63,7 +75,7 @@ class Workplace:
             env={**os.environ, **self.environment},
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=timeout_s,
             check=False,
         )
         assert finished.returncode == code, finished.stdout + finished.stderr

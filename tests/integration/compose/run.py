@@ -141,15 +141,21 @@ def up(deployment: Deployment, num_workers: int = NUM_WORKERS) -> str:
 
 
 def study_on_cluster(deployment: Deployment, name: str) -> str:
-    """From the host, through Ray's job API."""
+    """From the host, on all workers."""
+    hosts, best = _sent(deployment, name)
+    assert len(hosts) == NUM_WORKERS, f"trials ran on {hosts}"
+    return f"8 COMPLETE on {len(hosts)} hosts, best {best:.3f}"
+
+
+def _sent(deployment: Deployment, name: str) -> tuple[set[str], float]:
+    """A study through Ray's job API: where its trials ran, and what it reached."""
     file = write_definition(deployment.folder / "definitions", name)
     done = deployment.study("run", str(file), "--address", deployment.jobs_address, "--json")
     best = json.loads(done.stdout)
     trials = deployment.trials(name)
     hosts = {one.data.tags.get("study.host", "") for one in trials}
     assert [one.data.tags["study.trial_state"] for one in trials] == ["COMPLETE"] * 8, "eight trials, all complete"
-    assert len(hosts - {""}) == NUM_WORKERS, f"trials ran on {hosts}"
-    return f"8 COMPLETE on {len(hosts)} hosts, best {best['winner']['value']:.3f}"
+    return hosts - {""}, best["winner"]["value"]
 
 
 def same_as_here(deployment: Deployment, work: Path) -> str:
@@ -254,7 +260,7 @@ def rotated(deployment: Deployment) -> str:
         assert not _signs_in(deployment, database, old[f"{name}_PASSWORD"]), f"{database}'s old password must be refused"
         assert _signs_in(deployment, database, new[f"{name}_PASSWORD"])
     assert deployment.holdings() == before
-    study_on_cluster(deployment, "clothes-rotated")
+    _sent(deployment, "clothes-rotated")
     return f"old ones refused, new ones taken; {_told(before)}, and a study runs"
 
 
