@@ -348,23 +348,30 @@ next_command() {
   fi
   "${in_environment[@]}" study list --json >"$job_folder/studies.json" || return $?
   "${in_environment[@]}" python - "$definition" "$job_folder/studies.json" <<'PYTHON'
-import json, sys, tomllib
+import json, sys
 from pathlib import Path
+from study.definition import load_definition
+from study.errors import StudyError
 
 try:
-    definition = tomllib.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    name = str(definition["name"])
-except (tomllib.TOMLDecodeError, KeyError, UnicodeDecodeError):
+    definition = load_definition(Path(sys.argv[1]))
+except StudyError:
     print("run")  # which says what is wrong with it
     sys.exit()
-states = {}
+newest = {}
 for entry in json.loads(Path(sys.argv[2]).read_text()):  # the newest first
-    states.setdefault(entry["study"], entry["state"])
-needed = [name, *([f"{name}.confirm"] if "confirm" in definition else [])]
-if all(states.get(each) == "COMPLETE" for each in needed):
+    newest.setdefault(entry["study"], entry)
+name, begun = definition.name, newest.get(definition.name)
+if begun is not None and begun.get("definition_digest") not in (None, definition.digest):
+    sys.exit(
+        f"slurm.sh: a study that exists is gone on with as it was begun, but {name!r} was begun with another definition than "
+        f"{definition.file} has now. Change `name` in the file, or undo the change."
+    )
+needed = [name, *([f"{name}.confirm"] if definition.confirm is not None else [])]
+if all(each in newest and newest[each]["state"] == "COMPLETE" for each in needed):
     print("complete")
 else:
-    print(f"resume {name}" if name in states else "run")
+    print("run" if begun is None else f"resume {name}")
 PYTHON
 }
 

@@ -27,6 +27,7 @@ def studies_of(studies: Sequence[StudyRecord]) -> list[Result]:
             "best_objective": record.metrics.get("best_objective"),
             "experiment": record.experiment,
             "run_id": record.run_id,
+            "definition_digest": record.tags.get("study.definition_digest"),
         }
         for record in studies
     ]

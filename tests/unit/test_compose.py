@@ -207,6 +207,36 @@ def test_rotating_makes_every_secret_new_and_keeps_settings(deployment: Path) ->
     assert all(f"PASSWORD '{secret}';" in (deployment / "said").read_text() for secret in secrets)
 
 
+def test_rotating_keeps_a_last_line_without_an_end(deployment: Path) -> None:
+    subprocess.run(["cluster/init"], cwd=deployment, check=True, capture_output=True)
+    file = deployment / ".env"
+    file.write_text(file.read_text().strip() + "-of-mine")
+    assert rotate(deployment).returncode == 0
+    assert file.read_text().endswith("\nPHOTOS=./photos-of-mine\n")
+
+
+def test_rotating_asks_for_every_databases_line(deployment: Path) -> None:
+    subprocess.run(["cluster/init"], cwd=deployment, check=True, capture_output=True)
+    file = deployment / ".env"
+    file.write_text("".join(line for line in file.read_text().splitlines(True) if not line.startswith("STUDY_DATABASE")))
+    done = rotate(deployment)
+    assert done.returncode == 2
+    assert ".env must have a line STUDY_DATABASE_PASSWORD=…, but it has none; nothing was changed." in done.stderr
+    assert not (deployment / ".env.new").exists()
+
+
+def test_containers_may_read_what_they_are_given_whatever_the_umask(deployment: Path) -> None:
+    for file in (deployment / "cluster").rglob("*"):
+        file.chmod(0o700 if file.is_dir() or file.name == "init" else 0o600)
+    subprocess.run(["sh", "-c", "umask 077; cluster/init"], cwd=deployment, check=True, capture_output=True)
+    assert (deployment / "cluster/postgres/databases.sh").stat().st_mode & 0o044 == 0o044
+    assert "chmod -R a+rX /opt/cluster" in (ROOT / "cluster/Dockerfile").read_text()
+
+
+def test_postgres_is_healthy_only_with_its_databases() -> None:
+    assert "--username study --dbname study" in " ".join(services["postgres"]["healthcheck"]["test"])
+
+
 def test_rotating_leaves_a_running_study_alone(deployment: Path) -> None:
     subprocess.run(["cluster/init"], cwd=deployment, check=True, capture_output=True)
     before = (deployment / ".env").read_text()

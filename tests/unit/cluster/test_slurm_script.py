@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from study.definition import parse_definition
 from tests.slurm import Slurm, make_slurm
 
 REFUSED = 2  # exit code
@@ -159,27 +160,53 @@ def test_an_image_is_run_with_gpus_where_there_are_some_and_sees_the_shared_fold
     assert "--nv" not in in_script(slurm, commands, STUDY_ENVIRONMENT=str(image), CUDA_VISIBLE_DEVICES="")
 
 
+WHOLE = """
+name = "tiny"
+[data]
+generated = "instruments"
+target = "view"
+[space]
+head = { choices = ["replace", "append"] }
+"""
+CONFIRMED = f"{WHOLE}[confirm]\n"
+
+
+def next_command(slurm: Slurm, text: str, studies: list[dict[str, str]]) -> str:
+    """What a job would do where `study list` says so."""
+    file = write(slurm.folder / "tiny.toml", text)
+    write(slurm.folder / "programs" / "study", STUDIES, 0o755)
+    known = write(slurm.folder / "known.json", json.dumps(studies))
+    commands = f"definition={file} job_folder={slurm.folder} in_environment=(env)\nnext_command 2>&1 || true"
+    path = f"{slurm.environment['PATH']}:{Path(sys.executable).parent}"
+    return in_script(slurm, commands, STUDIES_FILE=str(known), PATH=path, PYTHONPATH=str(slurm.project))
+
+
 @pytest.mark.parametrize(
     ("text", "states", "command"),
     [
-        ('name = "tiny"', [], "run"),
-        ('name = "tiny"', [("other", "COMPLETE")], "run"),
-        ('name = "tiny"', [("tiny", "INTERRUPTED")], "resume tiny"),
-        ('name = "tiny"', [("tiny", "RUNNING"), ("tiny", "COMPLETE")], "resume tiny"),  # the newest first
-        ('name = "tiny"', [("tiny", "COMPLETE")], "complete"),
-        ('name = "tiny"\n[confirm]', [("tiny", "COMPLETE")], "resume tiny"),
-        ('name = "tiny"\n[confirm]', [("tiny.confirm", "INTERRUPTED"), ("tiny", "COMPLETE")], "resume tiny"),
-        ('name = "tiny"\n[confirm]', [("tiny.confirm", "COMPLETE"), ("tiny", "COMPLETE")], "complete"),
+        (WHOLE, [], "run"),
+        (WHOLE, [("other", "COMPLETE")], "run"),
+        (WHOLE, [("tiny", "INTERRUPTED")], "resume tiny"),
+        (WHOLE, [("tiny", "RUNNING"), ("tiny", "COMPLETE")], "resume tiny"),  # the newest first
+        (WHOLE, [("tiny", "COMPLETE")], "complete"),
+        (CONFIRMED, [("tiny", "COMPLETE")], "resume tiny"),
+        (CONFIRMED, [("tiny.confirm", "INTERRUPTED"), ("tiny", "COMPLETE")], "resume tiny"),
+        (CONFIRMED, [("tiny.confirm", "COMPLETE"), ("tiny", "COMPLETE")], "complete"),
         ("name = tiny", [("tiny", "COMPLETE")], "run"),  # which tells what is wrong with it
     ],
 )
 def test_a_job_begins_a_study_or_goes_on_with_it(slurm: Slurm, text: str, states: list[tuple[str, str]], command: str) -> None:
-    file = write(slurm.folder / "tiny.toml", text)
-    write(slurm.folder / "programs" / "study", STUDIES, 0o755)
-    known = write(slurm.folder / "known.json", json.dumps([{"study": name, "state": state} for name, state in states]))
-    commands = f"definition={file} job_folder={slurm.folder} in_environment=(env)\nnext_command"
-    path = f"{slurm.environment['PATH']}:{Path(sys.executable).parent}"
-    assert in_script(slurm, commands, STUDIES_FILE=str(known), PATH=path) == command
+    assert next_command(slurm, text, [{"study": name, "state": state} for name, state in states]) == command
+
+
+def test_a_definition_that_was_changed_is_not_taken_for_the_study_that_was_begun(slurm: Slurm) -> None:
+    begun = parse_definition(WHOLE, slurm.folder / "tiny.toml").digest
+    known = {"study": "tiny", "state": "COMPLETE", "definition_digest": begun}
+    assert next_command(slurm, WHOLE, [known]) == "complete"
+    refused = next_command(slurm, WHOLE + "[search]\ntrials = 90\n", [known])
+    assert refused.startswith(
+        "slurm.sh: a study that exists is gone on with as it was begun, but 'tiny' was begun with another"
+    )
 
 
 def test_a_folder_of_definitions_is_run_whatever_there_is(slurm: Slurm) -> None:
