@@ -5,6 +5,7 @@ StudyError                    one line: rule, what was given, where, the fix
 ├── DataError                 photos, labels, splits
 ├── ModelError                backbones, weights, exported models
 ├── SearchError               Optuna's storage, or a study in it
+│   └── AnotherDriverError    its trials are another process's now: left alone (study/search/failures.py)
 ├── TrackingError             the MLflow server or database
 │   ├── RegistryError         a registered model
 │   ├── StoreAwayError        no answer: waited for (study/tracking/failures.py)

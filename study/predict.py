@@ -1,15 +1,17 @@
 """Using the winner: a registered or pulled model that tells the class of photos, or a number."""
 
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from study.data.folder_layout import PHOTO_ENDINGS
+from study.data.file_kinds import is_photo, photo_endings, why_unknown, why_unreadable
+from study.data.folder_walk import NO_REGULAR_FILE, files_below, in_utf8
 from study.data.images import Photo, UnreadablePhotoError
 from study.errors import DataError, RegistryError
 from study.models.exported import ExportedModel, load_exported
@@ -17,6 +19,7 @@ from study.models.trainable import TrainableModel
 from study.tracking.registry import download_model
 
 AT_ONCE = 32  # examples: read, then sent through the network together
+MOST_NAMED = 3  # files that were left out, in a line
 
 
 @dataclass(frozen=True)
@@ -187,30 +190,68 @@ def load_model(model: str | Path, freeze_depth: float | None = None, *, tracking
     return TrainableModel(open_exported(str(model), uri, freeze_depth))
 
 
-def find_photos(paths: Sequence[Path]) -> list[Path]:
-    """Photos as they are named; of a folder all below it, sorted, hidden ones left out.
+class LeftOutFile(NamedTuple):
+    """A file below a folder that is a photo, or may be, and is not read."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class FoundPhotos:
+    """The photos that were named or lie below a folder, and what was left out there."""
+
+    photos: tuple[Path, ...]
+    left_out: tuple[LeftOutFile, ...] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was left out, a line a reason, with the first files by name."""
+        files_of: dict[str, list[str]] = defaultdict(list)
+        for path, reason in self.left_out:
+            files_of[reason].append(in_utf8(str(path)))
+        return [f"left out: {len(files):,} ({_first(files)}): {reason}" for reason, files in files_of.items()]
+
+
+def find_photos(paths: Sequence[Path]) -> FoundPhotos:
+    """Photos as they are named; of a folder all below it, sorted. Hidden files, and what is plainly no photo, are passed over.
 
     Raises:
-        DataError: for a folder without photos.
+        DataError: for a folder without photos, or one that cannot be read.
     """
-    found: list[Path] = []
+    photos: list[Path] = []
+    left_out: list[LeftOutFile] = []
     for path in paths:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        below = sorted(file for file in path.rglob("*") if _is_photo(file.relative_to(path), file))
-        if not below:
+        found = _photos_below(path) if path.is_dir() else FoundPhotos((path,))
+        if not found.photos:
+            told = f" ({'; '.join(found.warnings)})" if found.left_out else ""
             raise DataError(
-                f"a folder must hold photos ({', '.join(sorted(PHOTO_ENDINGS))}), but {path} and the folders below it hold "
-                f"none. Check the path."
+                f"a folder must hold photos ({photo_endings()}), but {path} and the folders below it hold none{told}. "
+                f"Check the path."
             )
-        found += below
-    return found
+        photos += found.photos
+        left_out += found.left_out
+    return FoundPhotos(tuple(photos), tuple(left_out))
 
 
-def _is_photo(relative: Path, file: Path) -> bool:
-    is_hidden = any(part.startswith(".") for part in relative.parts)
-    return not is_hidden and file.suffix.lower() in PHOTO_ENDINGS and file.is_file()
+def _photos_below(folder: Path) -> FoundPhotos:
+    photos: list[Path] = []
+    left_out: list[LeftOutFile] = []
+    for file in files_below(folder):
+        if is_photo(file.path) and file.is_regular:
+            photos.append(folder / file.path)
+        elif reason := _why_left_out(file.path):
+            left_out.append(LeftOutFile(folder / file.path, reason))
+    return FoundPhotos(tuple(sorted(photos)), tuple(sorted(left_out)))
+
+
+def _why_left_out(path: str) -> str:
+    """The reason of a file that is not taken; "" where it is plainly no photo."""
+    return NO_REGULAR_FILE if is_photo(path) else why_unreadable(path) or why_unknown(path)
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else "")
 
 
 def open_exported(model: str, tracking_uri: str, freeze_depth: float | None = None) -> ExportedModel:

@@ -15,8 +15,8 @@ from study.analysis.suite_report import write_suite_report
 from study.answering import REPORT_FOLDER, answer
 from study.definition import StudyDefinition, load_definition, parse_definition
 from study.errors import DefinitionError, StudyError
-from study.search.storages import is_fresh, open_storage, study_names
-from study.search.stored_trials import read_stored_study
+from study.search.notes import is_begun, search_notes
+from study.search.storages import is_fresh, open_storage
 from study.settings import Settings
 from study.tracking.mlflow_tracker import MlflowTracker
 from study.trial import TrialState
@@ -73,11 +73,11 @@ class _Runner:
         return _ended(replace(study, begun=Begun.RESUMED), outcome)
 
     def _is_stored(self, definition: StudyDefinition) -> bool:
-        return not is_fresh(self.settings.storage) and definition.name in study_names(open_storage(self.settings.storage))
+        return not is_fresh(self.settings.storage) and is_begun(definition.name, open_storage(self.settings.storage))
 
     def _require_same(self, definition: StudyDefinition) -> None:
         """A study that was begun from another definition answers another question."""
-        notes = read_stored_study(definition.name, open_storage(self.settings.storage)).notes
+        notes = search_notes(definition.name, open_storage(self.settings.storage), "resume")
         if parse_definition(notes["definition"], Path(notes["file"])).digest != definition.digest:
             raise DefinitionError(
                 f"a study that exists must have its file's definition to be taken as it is, but {definition.name!r} was begun "

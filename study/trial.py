@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Head = Literal["replace", "append"]
+ColourMode = Literal["rgb", "greyscale"]
 Normalization = Literal["imagenet", "global", "local"]
 Imbalance = Literal["none", "weighted_loss", "balanced_subset", "weighted_sampling"]
 OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop"]
@@ -116,6 +117,9 @@ class TrialConfig(Plain):
     dropout: float | None = Field(default=None, ge=0, lt=1, description="before the new layer; default: the backbone's own")
     image_size: int | None = Field(
         default=None, ge=16, le=1024, description="pixels; photos are made so small a batch at a time. Default: as packed"
+    )
+    colour_mode: ColourMode = Field(
+        default="rgb", description="photos as they are | luma in all channels, when training and ever after"
     )
     normalization: Normalization = Field(
         default="imagenet", description="ImageNet's statistics | this training split's | each image's own"

@@ -38,8 +38,8 @@ def image_inputs(
     weights = weights or ResolvedWeights(None, RANDOM_DIGEST)
     model = build_classifier(config, data.num_classes, weights, seed, image_size=config.seen_size(data.image_size))
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    normalizer = make_normalizer(config.normalization, data.statistics)
-    return ImageInputs(data.images, normalizer, model, device, image_size=config.image_size)
+    normalizer = make_normalizer(config.normalization, data.statistics, config.colour_mode)
+    return ImageInputs(data.images, normalizer, model, device, image_size=config.image_size, colour_mode=config.colour_mode)
 
 
 def opened(

@@ -16,7 +16,7 @@ from study.models.exported import ExportedModel
 from study.models.heads import JoinViews
 from study.models.normalization import make_normalizer
 from study.models.weights import RANDOM_DIGEST, ResolvedWeights
-from study.trial import TrialConfig
+from study.trial import ColourMode, TrialConfig
 
 STATISTICS = ChannelStatistics(mean=(0.2, 0.4, 0.6), std=(0.1, 0.2, 0.3))
 
@@ -29,6 +29,7 @@ def contract_of(
     views: tuple[str, ...] = (),
     normalization: Literal["imagenet", "global", "local"] = "global",
     target: TargetScale | None = None,
+    colour_mode: ColourMode = "rgb",
 ) -> ModelContract:
     """Of classes where any are named, else of a number."""
     scale = target or TargetScale(mean=0.0, std=1.0)
@@ -38,6 +39,7 @@ def contract_of(
         target=None if classes else scale,
         example_views=views,
         image_size=size_px,
+        colour_mode=colour_mode,
         normalization=make_normalizer(normalization, STATISTICS),
         backbone=backbone,
         head="replace",

@@ -170,7 +170,7 @@ def normalized(images: Tensor, normalizer: Normalizer) -> Tensor:
 
 def network_input(contract: ModelContract, pixels: Pixels, device: torch.device) -> Tensor:
     """One example as its network sees it: uint8 [num_views, size, size, 3] → float32 [num_views, 3, size, size]."""
-    return contract.normalization(torch.tensor(pixels, device=device))
+    return contract.network_input(torch.tensor(pixels, device=device))
 
 
 def device_of(model: ExportedModel) -> torch.device:

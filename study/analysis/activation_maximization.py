@@ -11,6 +11,7 @@ from study.analysis.activation import Activation, Unit, device_of, normalized
 from study.analysis.fourier_images import images_of, start_spectrum
 from study.analysis.image_transforms import moved
 from study.data.images import Pixels
+from study.models.colour_modes import images_without_colour
 from study.models.exported import ExportedModel
 
 LEARNING_RATE = 0.05  # of Adam. Source: `render_vis` in lucid/optvis/render.py, which takes 512 steps
@@ -41,6 +42,7 @@ def maximize_activation(
 
     Args:
         unit: of a class, best the score: its probability has no gradient where it is 0 or 1.
+        model: one that was trained without colour gets images without colour.
         num_images: made side by side from different draws; of a model of several views each has that many.
         seed: the same gives the same images on the same machine.
     """
@@ -48,17 +50,22 @@ def maximize_activation(
     size_px, num_views = model.contract.image_size, model.contract.num_views
     activation = Activation(model, unit)
     spectrum = start_spectrum(num_images * num_views, size_px, generator).to(device_of(model)).requires_grad_()
-    starts = _as_photos(images_of(spectrum.detach(), size_px))
+    starts = _as_photos(_images_of(spectrum.detach(), model))
     optimizer = torch.optim.Adam([spectrum], lr=LEARNING_RATE)
     for _ in range(steps):
-        images = moved(images_of(spectrum, size_px), generator)
+        images = moved(_images_of(spectrum, model), generator)
         loss = -activation(normalized(images, model.contract.normalization)).sum()
         # The spectrum's gradient alone: `backward` would leave one on every weight.
         (spectrum.grad,) = torch.autograd.grad(loss, [spectrum])
         optimizer.step()
-    pixels = _as_photos(images_of(spectrum.detach(), size_px))
+    pixels = _as_photos(_images_of(spectrum.detach(), model))
     first, last = (_activations(model, activation, photos) for photos in (starts, pixels))
     return Visualization(unit, pixels.reshape(num_images, num_views, size_px, size_px, 3), last, first)
+
+
+def _images_of(spectrum: Tensor, model: ExportedModel) -> Tensor:
+    images = images_of(spectrum, model.contract.image_size)
+    return images if model.contract.colour_mode == "rgb" else images_without_colour(images)
 
 
 def _as_photos(images: Tensor) -> Pixels:
@@ -69,5 +76,5 @@ def _as_photos(images: Tensor) -> Pixels:
 def _activations(model: ExportedModel, activation: Activation, pixels: Pixels) -> npt.NDArray[np.float32]:
     with torch.no_grad():
         photos = torch.tensor(pixels, device=device_of(model))
-        found: npt.NDArray[np.float32] = activation(model.contract.normalization(photos)).cpu().numpy()
+        found: npt.NDArray[np.float32] = activation(model.contract.network_input(photos)).cpu().numpy()
     return found

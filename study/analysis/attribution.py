@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from study.analysis.activation import Activation, Unit, device_of, network_input, with_fixed_statistics
 from study.data.images import Pixels
 from study.errors import ModelError
+from study.models.colour_modes import as_seen
 from study.models.exported import ExportedModel
 
 Maps = npt.NDArray[np.float32]
@@ -96,7 +97,8 @@ def _nothing(model: ExportedModel, pixels: Pixels) -> Tensor:
     """As `network_input` of photos in the padding's colour, with each photo's own statistics where these are used."""
     device = device_of(model)
     size_px = model.contract.image_size
-    colour = torch.tensor(model.contract.padding, dtype=torch.uint8, device=device).expand(1, size_px, size_px, 3)
+    padding = torch.tensor(model.contract.padding, dtype=torch.uint8, device=device).expand(1, size_px, size_px, 3)
+    colour = as_seen(padding, model.contract.colour_mode)
     return torch.cat([with_fixed_statistics(model.contract.normalization, view)(colour) for view in pixels])
 
 

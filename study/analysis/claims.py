@@ -54,6 +54,9 @@ class _Measured:
     def is_within(self, margin: float) -> bool:
         return -margin < self.difference.low and self.difference.high < margin
 
+    def is_beyond(self, margin: float) -> bool:
+        return self.difference.low > margin or self.difference.high < -margin
+
 
 def judge(definition: StudyDefinition, comparison: Comparison | None) -> list[Judgement]:
     """Each claim of a study.
@@ -88,7 +91,10 @@ def _judged(claim: Claim, comparison: Comparison | None, quality: Quality) -> tu
 
 
 def _of_the_figure(claim: Claim, comparison: Comparison, quality: Quality) -> tuple[Verdict, str, str]:
-    """Reached, where the best recipe's whole interval lies above the figure less the margin; missed, where it lies below."""
+    """Reached, where the best recipe's whole interval lies above the figure less the margin; missed, where it lies below that.
+
+    One bar for both: were a claim missed below the figure itself, an interval within the margin would turn it round by a hair.
+    """
     if claim.figure is None:
         return Verdict.NOT_MEASURED, "a statement in words: see the study's own report", ""
     test = comparison.confirmed[0].test if comparison.confirmed else None
@@ -97,7 +103,7 @@ def _of_the_figure(claim: Claim, comparison: Comparison, quality: Quality) -> tu
     sign = 1 if quality.is_maximized else -1
     low, high = sorted((sign * test.low, sign * test.high))
     reached = low >= sign * claim.figure - claim.margin
-    missed = high < sign * claim.figure
+    missed = high < sign * claim.figure - claim.margin
     verdict = Verdict.CONFIRMED if reached else Verdict.REFUTED if missed else Verdict.NOT_SHOWN
     found = f"{quality.text(test.value)} {quality.name} on the test split"
     return verdict, found, f"95 % interval {quality.plain(test.low)} to {quality.plain(test.high)}, n = {test.n}"
@@ -146,10 +152,10 @@ def _of_better(measured: _Measured) -> Verdict:
 
 
 def _of_alike(measured: Sequence[_Measured], margin: float) -> Verdict:
-    """Alike, where every interval lies within the margin; that no difference was shown is not enough."""
+    """Alike, where every interval lies within the margin (no difference shown is not enough); not so, where one lies beyond."""
     if all(one.is_within(margin) for one in measured):
         return Verdict.CONFIRMED
-    is_refuted = any(one.contrast.is_shown and not one.is_within(margin) for one in measured)
+    is_refuted = any(one.contrast.is_shown and one.is_beyond(margin) for one in measured)
     return Verdict.REFUTED if is_refuted else Verdict.NOT_SHOWN
 
 

@@ -1,7 +1,6 @@
 """What the repetitions of the best recipes show: means with intervals, and differences in pairs on the same seeds and folds."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 from typing import Any
@@ -10,10 +9,12 @@ from study.analysis.costs import cost_known_of, is_cheaper
 from study.analysis.evidence import StudyEvidence, TrialEvidence
 from study.analysis.factors import BLOCKS
 from study.analysis.findings import ConfirmedRecipe, Estimate, PairedComparison
+from study.analysis.leaderboard import is_answer
 from study.analysis.matched import holm
 from study.analysis.sentences import Unit
 from study.confirm_definition import Alteration, prefix_of
 from study.intervals import MeanInterval, Place, held_out_ratio, mean_interval
+from study.search.ranking import RankedRecipe, best_first, key_of, rank_recipes
 from study.trial import TrialState
 
 SIGNIFICANT = 0.05
@@ -39,29 +40,14 @@ class Repeated:
 
 
 def repeated_recipes(study: StudyEvidence) -> list[Repeated]:
-    """The recipes of the study's repetitions, the best mean on validation first, over the rounds that all of them ended.
-
-    A recipe that was beaten in the race comes after the others: its mean is of the first rounds only, which may have been the
-    easier ones. A repetition that failed was tried all the same: its round counts for nobody.
-    """
-    metric = study.definition.objective.metric
-    groups: dict[str, list[TrialEvidence]] = {}
-    num_tried: Counter[str] = Counter()
-    for one in study.repetitions:
-        num_tried[_key(one.searched)] += one.state in (TrialState.COMPLETE, TrialState.FAIL)
-        if one.state is TrialState.COMPLETE and one.value is not None:
-            groups.setdefault(_key(one.searched), []).append(one)
-    most = max(num_tried.values(), default=0)
-    found = [replace(_repeated(group, study, metric), is_beaten=num_tried[key] < most) for key, group in groups.items()]
-    in_the_race = [set(one.val) for one in found if not one.is_beaten]
-    shared = set.intersection(*in_the_race) if in_the_race else set()
-    sign = -1 if study.definition.objective.is_maximized else 1
-    return sorted(found, key=lambda one: (one.is_beaten, sign * _mean_over(one.val, shared)))
+    """The recipes of the study's repetitions, the best on validation first (study/search/ranking.py, as in MLflow)."""
+    is_maximized = study.definition.objective.is_maximized
+    ranked = rank_recipes(study.repetitions, _has_value, is_maximized=is_maximized, spare_rounds=0)
+    return [_repeated(one, study) for one in ranked]
 
 
-def _mean_over(values: Mapping[Place, float], places: Set[Place]) -> float:
-    """Over the places that are there; over all values where none is."""
-    return fmean([value for place, value in values.items() if place in places] or values.values())
+def _has_value(repetition: TrialEvidence) -> bool:
+    return repetition.state is TrialState.COMPLETE and repetition.value is not None
 
 
 def confirmed_recipes(study: StudyEvidence) -> list[ConfirmedRecipe]:
@@ -159,8 +145,8 @@ def _sentence(pair: PairedComparison, unit: Unit) -> str:
     return f"trial {names[0]} beats trial {names[1]} on test by {unit.number(better.value)}{unit.name} {unit.interval(better)}"
 
 
-def _repeated(group: Sequence[TrialEvidence], study: StudyEvidence, metric: str) -> Repeated:
-    recipe = {key: value for key, value in group[0].searched.items() if key not in BLOCKS}
+def _repeated(ranked: RankedRecipe[TrialEvidence], study: StudyEvidence) -> Repeated:
+    group, metric = sorted(ranked.trials, key=lambda one: one.number), study.definition.objective.metric
     places = [(int(one.recipe.get("fold", 0)), int(one.recipe.get("seed") or 0)) for one in group]
     val = {place: one.value for place, one in zip(places, group, strict=True) if one.value is not None}
     confirm = study.definition.confirm
@@ -169,30 +155,22 @@ def _repeated(group: Sequence[TrialEvidence], study: StudyEvidence, metric: str)
         for alteration in (confirm.altered_tests if confirm is not None else ())
     }
     test = _told_of(group, places, f"{prefix_of()}_{metric}")
-    return Repeated(_first_with(recipe, study), recipe, val, test, _mean_cost(group), altered=altered)
+    trial = _confirmed_trial(ranked.recipe, study)
+    return Repeated(trial, ranked.recipe, val, test, _mean_cost(group), ranked.is_beaten, altered)
 
 
 def _told_of(group: Sequence[TrialEvidence], places: Sequence[Place], metric: str) -> dict[Place, float]:
     return {place: one.metrics[metric] for place, one in zip(places, group, strict=True) if metric in one.metrics}
 
 
-def _first_with(recipe: Mapping[str, Any], study: StudyEvidence) -> int:
-    """The search's best completed trial with the recipe: the one that had it confirmed."""
-    sign = -1 if study.definition.objective.is_maximized else 1
-    candidates = [
-        one
-        for one in study.trials
-        if _key(one.searched) == _key(recipe) and one.state is TrialState.COMPLETE and one.value is not None
-    ]
-    return min(candidates, key=lambda one: (sign * (one.value or 0.0), one.number)).number if candidates else -1
+def _confirmed_trial(recipe: Mapping[str, Any], study: StudyEvidence) -> int:
+    """The trial that stands for the recipe: the best of its trials in the search; -1 where the search has none."""
+    objective = study.definition.objective
+    own = [one for one in study.trials if key_of(one.searched) == key_of(recipe) and is_answer(one, objective)]
+    return next((one.number for one in best_first(own, is_maximized=objective.is_maximized)), -1)
 
 
 def _mean_cost(group: Sequence[TrialEvidence]) -> dict[str, float]:
     costs = [{**one.costs, **({} if one.seconds is None else {"seconds": one.seconds})} for one in group]
     names = set.intersection(*(set(cost) for cost in costs))
     return {name: fmean(cost[name] for cost in costs) for name in sorted(names)}
-
-
-def _key(searched: Mapping[str, Any]) -> str:
-    """A recipe without its seed and fold."""
-    return repr(sorted((key, value) for key, value in searched.items() if key not in BLOCKS))

@@ -60,7 +60,7 @@ def welch(first: Estimate, second: Estimate) -> Estimate:
 
 def _told(first: Standing, second: Standing, pairs: Sequence[PairedComparison]) -> Difference | None:
     """What the comparison says of the two: the champion must not move by what people are told is no difference."""
-    if first.study != second.study:
+    if (first.study, first.study_run) != (second.study, second.study_run):
         return None
     for pair in pairs:
         if {pair.first, pair.second} == {first.trial, second.trial}:

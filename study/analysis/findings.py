@@ -91,6 +91,8 @@ class RankedTrial:
     Attributes:
         is_answer: it has all its epochs and keeps every constraint.
         cost: GPU- or CPU-seconds, parameters, latency … by name with the unit in it.
+        recipe_mean: its recipe's mean over the folds and seeds on which recipes are compared; None for what is no answer.
+        num_repetitions: folds and seeds that this mean is over.
     """
 
     study: str
@@ -102,6 +104,8 @@ class RankedTrial:
     searched: Mapping[str, Any]
     cost: Mapping[str, float]
     is_answer: bool = True
+    recipe_mean: float | None = None
+    num_repetitions: int = 1
 
 
 @dataclass(frozen=True)

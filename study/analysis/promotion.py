@@ -54,7 +54,7 @@ def decide(candidate: Standing, champion: Standing | None, pairs: Sequence[Paire
         champion: None where there is none yet.
         pairs: that `study compare` tells of the candidate's study; where one is of these two versions' recipes, it decides.
     """
-    if champion is not None and (champion.study, champion.trial) == (candidate.study, candidate.trial):
+    if champion is not None and champion.is_same_trial(candidate):
         evidence = _told(candidate) if candidate.test else "it has no repetitions on the test split"
         return Decision(True, Rule.IS_CHAMPION, (f"{candidate.label} is the champion already: {evidence}.",))
     if candidate.test is None:

@@ -8,6 +8,7 @@ from study.analysis.evidence import StudyEvidence, TrialEvidence
 from study.definition import StudyDefinition, parse_definition
 from study.errors import DefinitionError, nearest
 from study.search.advisor import derive_seed
+from study.search.notes import is_begun, own_notes, search_notes
 from study.search.storages import Storage, study_names
 from study.search.stored_trials import StoredTrial, read_stored_study
 from study.tracking.records import StudyRecord, TrialRecord
@@ -65,9 +66,10 @@ def _unknown(name: str, stored: Sequence[str], experiments: Sequence[str]) -> De
 
 
 def _read(name: str, records: Sequence[StudyRecord], tracker: Tracker, storage: Storage) -> StudyEvidence:
+    notes = search_notes(name, storage, "compare")
     stored = read_stored_study(name, storage)
-    definition = parse_definition(stored.notes["definition"], Path(stored.notes["file"]))
-    run_id = stored.notes["run_id"]
+    definition = parse_definition(notes["definition"], Path(notes["file"]))
+    run_id = notes["run_id"]
     record = next((record for record in records if record.run_id == run_id), None)
     return StudyEvidence(
         name=name,
@@ -75,7 +77,7 @@ def _read(name: str, records: Sequence[StudyRecord], tracker: Tracker, storage: 
         definition=definition,
         trials=tuple(_trials(name, definition, stored.trials, _records_of(run_id, record, tracker))),
         repetitions=tuple(_repetitions(name + CONFIRM_SUFFIX, definition, records, tracker, storage)),
-        data_digest=stored.notes.get("data_digest", ""),
+        data_digest=notes.get("data_digest", ""),
         tags=dict(record.tags) if record is not None else {},
     )
 
@@ -83,10 +85,10 @@ def _read(name: str, records: Sequence[StudyRecord], tracker: Tracker, storage: 
 def _repetitions(
     name: str, definition: StudyDefinition, records: Sequence[StudyRecord], tracker: Tracker, storage: Storage
 ) -> Iterator[TrialEvidence]:
-    if name not in study_names(storage):
+    if not is_begun(name, storage):
         return
     stored = read_stored_study(name, storage)
-    run_id = stored.notes["run_id"]
+    run_id = own_notes(name, storage)["run_id"]
     record = next((record for record in records if record.run_id == run_id), None)
     yield from _trials(name, definition, stored.trials, _records_of(run_id, record, tracker))
 

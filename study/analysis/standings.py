@@ -23,6 +23,8 @@ class Standing:
 
     Attributes:
         label: how sentences call it: "version 3 (trial 7 of pets)".
+        study_run: parent run of the study that trained it, "" where that cannot be read: a study begun anew may have the name,
+            and its trials the numbers, of one that is gone.
         data_digest: of the photos and their split: equal digests mean the same test photos.
         metric: of `test`: test_balanced_accuracy …
         test: mean over the repetitions with its interval; None where there are none.
@@ -41,6 +43,20 @@ class Standing:
     cost: Mapping[str, float] | None = None
     repetitions: Mapping[Place, float] = field(default_factory=dict)
     ratio: float = 0.0
+    study_run: str = ""
+
+    def is_same_trial(self, other: "Standing") -> bool:
+        """Whether both are of one trial of one study."""
+        return (self.study, self.study_run, self.trial) == (other.study, other.study_run, other.trial)
+
+
+def has_trained(study: StudyEvidence, run_id: str) -> bool:
+    """Whether a version is of this study, and not of one that had its name before.
+
+    Args:
+        run_id: of the trial that the version is of; "", where it tells none, is of no study: its tags say what is known.
+    """
+    return any(trial.run_id == run_id for trial in study.trials)
 
 
 def standing_of(label: str, tags: Mapping[str, str], study: StudyEvidence | None = None) -> Standing:
@@ -48,7 +64,8 @@ def standing_of(label: str, tags: Mapping[str, str], study: StudyEvidence | None
 
     Args:
         tags: of the version (`study.name`, `study.trial_number`, `study.data_digest`, and `CONFIRMATION_TAG` if confirmed).
-        study: that trained it; None where it cannot be read. One of the same name on other photos is another study.
+        study: that trained it (see `has_trained`); None where it cannot be read. On other photos one of the same name is
+            another study.
     """
     own = {**_recorded(tags), **(_repeated(tags, study) if study is not None else {})}
     return Standing(
@@ -56,6 +73,7 @@ def standing_of(label: str, tags: Mapping[str, str], study: StudyEvidence | None
         study=tags.get("study.name", ""),
         trial=int(tags.get("study.trial_number", -1)),
         data_digest=tags.get("study.data_digest", ""),
+        study_run="" if study is None else study.run_id,
         **own,
     )
 

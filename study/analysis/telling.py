@@ -136,9 +136,16 @@ def _recommendation(
     name = f"{best.number} of {best.study}" if len({trial.study for trial in leaderboard}) > 1 else f"{best.number}"
     yield (
         f"Best so far is trial {name} ({recipe_words(best.searched)}) with {unit.metric} {unit.value(best.value)} on "
-        f"validation: one measurement, the best of {len(completed)}, so without an interval and likely flattered; `[confirm]` "
-        f"repeats it."
+        f"validation: {_basis(best, unit)}, the best of {len(completed)}, so without an interval and likely flattered; "
+        f"`[confirm]` repeats it."
     )
+
+
+def _basis(best: RankedTrial, unit: Unit) -> str:
+    """What the best one was chosen by."""
+    if best.num_repetitions == 1 or best.recipe_mean is None:
+        return "one measurement"
+    return f"its recipe's mean over {best.num_repetitions} folds and seeds is {unit.value(best.recipe_mean)}"
 
 
 def _against_others(

@@ -21,7 +21,8 @@ from study.errors import DefinitionError
 def predict(model: str, photos: tuple[Path, ...], csv_file: Path | None, abstain_below: float, is_json: bool) -> None:
     """Tell the class of photos, or of all below a folder. MODEL: models:/NAME@champion, or a folder from `study pull`.
 
-    A photo that cannot be read is listed with the reason, and the command ends with exit code 1.
+    A photo that cannot be read is listed with the reason, and the command ends with exit code 1. What was left out of a folder
+    (HEIC, cameras' raw data, endings that nobody knows) is told on standard error.
     """
     from study.predict import Predictor, find_photos
     from study.printing.predictions import follow, print_predictions, write_csv
@@ -33,7 +34,10 @@ def predict(model: str, photos: tuple[Path, ...], csv_file: Path | None, abstain
             f"a model of several views takes photos in the order of its views ({', '.join(predictor.example_views)}), but a "
             f"folder has no such order. Name the photos one by one."
         )
-    files = find_photos(photos)
+    found = find_photos(photos)
+    for warning in found.warnings:
+        click.echo(warning, err=True)
+    files = found.photos
     num_examples = len(files) // max(1, len(predictor.example_views))
     predictions = follow(predictor.predict_files(files, abstain_below), num_examples)
     if csv_file is None:

@@ -104,14 +104,16 @@ def _promoted(
 
 
 def _study_of(version: "ModelVersion", own: "StudyEvidence", tracker: "Tracker", storage: "Storage") -> "StudyEvidence | None":
-    """The study that trained a version, where Optuna's storage has it; else its tags say what is known."""
+    """The study that trained a version, where Optuna's storage has that very one; else its tags say what is known."""
     from study.analysis.reading import read_study
+    from study.analysis.standings import has_trained
     from study.search.storages import study_names
 
     name = version.tags.get("study.name", version.name)
-    if name == own.name:
-        return own
-    return read_study(name, tracker, storage) if name in study_names(storage) else None
+    if name != own.name and name not in study_names(storage):
+        return None
+    study = own if name == own.name else read_study(name, tracker, storage)
+    return study if has_trained(study, version.run_id) else None
 
 
 def _standing(version: "ModelVersion", study: "StudyEvidence | None") -> "Standing":

@@ -60,6 +60,9 @@ def stop(name: str) -> None:
     driver = ask_to_stop(name, settings)
     click.echo(f"asked {driver} to end {name}", err=True)
     end = wait_until_stopped(name, driver, settings)
+    if end is None:
+        click.echo(f"{name} has ended before anything was recorded; photos that are packed stay packed.")
+        return
     click.echo(f"{name} has ended: {end}." + (f" Go on with: study resume {name}" if end is End.INTERRUPTED else ""))
 
 
@@ -72,9 +75,10 @@ def stop(name: str) -> None:
 def receive(context: click.Context, version: str | None, name: str | None, digest: str | None, line: Sequence[str]) -> Any:
     """Run a line of `study` that came to the cluster as a Ray job."""
     from study.settings import settings_from
-    from study.tuning.job_lines import ACCEPTED, BEGIN, mark_output, say_mark
+    from study.tuning.job_lines import ACCEPTED, BEGIN, announced, mark_output, say_mark
     from study.tuning.received import keep_files, leave_job_environment, require_own_places, require_version
 
+    say_mark(announced())
     say_mark(BEGIN)
     if version is not None:
         require_version(version)

@@ -10,7 +10,6 @@ import numpy as np
 from study.data.duplicates import find_duplicates
 from study.data.packed import PackedImages, pack_images
 from study.data.records import Records
-from study.data.report import DataReport
 from study.data.selection import Selection, check_before_packing, check_readable, report_on, select_photos
 from study.data.sources import open_source
 from study.data.statistics import statistics_of_parts
@@ -48,11 +47,10 @@ def prepare_data(
     digest = _digest_of(packed, table, selection, example_views, is_log=data.log_target)
     folder = cache_folder / "data" / digest
     if not is_written(folder):
-        report = report_on(source.records, packed, selection, data, digest)
-        write_data(
-            folder, _data_file(packed, selection, report, example_views, is_log=data.log_target), table, selection.splits
-        )
-    return open_data(folder)
+        file = _data_file(packed, selection, digest, example_views, is_log=data.log_target)
+        write_data(folder, file, table, selection.splits)
+    # Never from the cache: the same photos may be left of another list.
+    return open_data(folder, report_on(source.records, packed, selection, data, digest))
 
 
 def _photo_table(packed: Records, selection: Selection) -> PhotoTable:
@@ -94,12 +92,12 @@ def _digest_of(
 
 
 def _data_file(
-    packed: PackedImages, selection: Selection, report: DataReport, example_views: tuple[str, ...], *, is_log: bool
+    packed: PackedImages, selection: Selection, digest: str, example_views: tuple[str, ...], *, is_log: bool
 ) -> DataFile:
     statistics = statistics_of_parts(packed.images, [splits.train for splits in selection.splits])
     return DataFile(
-        digest=report.digest,
-        image_size=report.image_size,
+        digest=digest,
+        image_size=int(packed.images.shape[1]),
         num_photos=len(packed.images),
         images=f"../../images/{packed.path.name}",  # relative: the cache may be moved, or mounted elsewhere on a worker
         classes=selection.records.classes,
@@ -107,5 +105,5 @@ def _data_file(
         is_log=is_log,
         means=tuple(part.mean for part in statistics),
         stds=tuple(part.std for part in statistics),
-        report=report,
+        lumas=tuple(part.luma for part in statistics if part.luma is not None),
     )

@@ -1,11 +1,13 @@
 """What is done about duplicates: they stay, on one side of every split, and training gives way to validation and test."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from study.data.records import Records
+from study.data.records import Records, SplitName
 
 LEAK = "duplicate of a validation or test photo"  # the reason that a report gives
+TRAINING = frozenset[SplitName]({"train"})
+DEALT_TO_FOLDS = frozenset[SplitName]({"train", "val"})  # each of these photos is in most folds' training
 
 
 @dataclass(frozen=True, eq=False)
@@ -13,7 +15,7 @@ class OneSided:
     """Records of which no set of duplicates can fall apart, and what was found on the way.
 
     Attributes:
-        records: without training copies of held-out photos; duplicates share a group.
+        records: without copies of held-out photos that training could see; duplicates share a group.
         kept: positions of the photos among the records given, ascending.
         dropped: (photo, copy of which photo) for each that was left out.
         leaks: sets of photos, by id, that the source's own split puts on more than one side.
@@ -27,17 +29,21 @@ class OneSided:
     contradictions: tuple[tuple[str, ...], ...]
 
 
-def keep_on_one_side(records: Records, sets: Sequence[Sequence[int]]) -> OneSided:
+def keep_on_one_side(records: Records, sets: Sequence[Sequence[int]], folds: int = 1) -> OneSided:
     """The records with the groups of each set's photos made one, so that whoever splits by group keeps duplicates together.
 
     Where the source has its own split and a set lies in two of its parts, the training copies are dropped, with all training
     photos of their rows, which show the same thing. Validation and test stay as they are, also where they share a photo: that
     one is reported only, and the reader decides.
 
+    Folds deal the source's training and validation photos anew, so that each is trained on: there the copies of test photos are
+    dropped from both, and what these two share stays, as its group puts it into one fold.
+
     Args:
         sets: positions of photos that show the same.
+        folds: how many the photos outside test are dealt to; 1: the source's own split is used as it is.
     """
-    dropped = _leaking_copies(records, sets)
+    dropped = _leaking_copies(records, sets, TRAINING if folds == 1 else DEALT_TO_FOLDS)
     kept = tuple(index for index in range(len(records.photos)) if index not in dropped)
     return OneSided(
         records=_with_united_groups(records, sets).keep(kept),
@@ -48,18 +54,22 @@ def keep_on_one_side(records: Records, sets: Sequence[Sequence[int]]) -> OneSide
     )
 
 
-def _leaking_copies(records: Records, sets: Sequence[Sequence[int]]) -> dict[int, int]:
-    """Training photos to drop, and the held-out photo that each row has a copy of."""
+def _leaking_copies(records: Records, sets: Sequence[Sequence[int]], trained: Collection[SplitName]) -> dict[int, int]:
+    """Photos of the parts that are trained on to drop, and the held-out photo that each row has a copy of."""
+    if not records.has_own_split:
+        return {}
     held_out_of_row: dict[int, int] = {}
     for members in sets:
-        held_out = [index for index in members if records.splits[index] in ("val", "test")]
+        held_out = next((index for index in members if records.splits[index] not in trained), None)
+        if held_out is None:
+            continue
         for index in members:
-            if held_out and records.splits[index] == "train":
-                held_out_of_row.setdefault(records.rows[index], held_out[0])
+            if records.splits[index] in trained:
+                held_out_of_row.setdefault(records.rows[index], held_out)
     return {
         index: held_out_of_row[row]
         for index, row in enumerate(records.rows)
-        if row in held_out_of_row and records.splits[index] == "train"
+        if row in held_out_of_row and records.splits[index] in trained
     }
 
 

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from study.data.hash_search import close_pairs
-from study.data.packed import write_atomically
+from study.data.packed import replaced, write_atomically
 from study.errors import DataError
 
 Indices = npt.NDArray[np.int64]
@@ -195,10 +195,8 @@ def _signatures(images: Pixels, file: Path) -> Signatures:
     except (OSError, ValueError, EOFError):
         pass  # none yet, or damaged: they are found anew
     signatures = sign(images)
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    with partial.open("wb") as opened:
+    with replaced(file) as opened:
         np.save(opened, signatures, allow_pickle=False)
-    partial.replace(file)
     return signatures
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from study.data.folder_layout import labelled_photos
+from study.data.folder_layout import list_folder
 from study.data.photo_files import PhotoFiles
 from study.data.records import Records
 
@@ -10,7 +10,8 @@ from study.data.records import Records
 class FolderSource:
     """Photos in folders named by their class: root/class/*.jpg, or root/{train,validation,test}/class/*.jpg.
 
-    Sub-folders of a class are searched too. Hidden files, files of other kinds, and photos outside class folders are ignored.
+    Sub-folders of a class are searched too. Photos outside class folders are dropped with a reason, and so are files that are
+    photos, or may be, but are not read: HEIC, cameras' raw data, endings that nobody knows. Hidden files and texts are ignored.
 
     Args:
         root: the folder.
@@ -21,11 +22,12 @@ class FolderSource:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._files = PhotoFiles(root)
-        rows = labelled_photos(root)
+        rows, left_out = list_folder(root)
         photos = tuple(row.path for row in rows)
         labels = tuple(row.label for row in rows)
         splits = tuple(row.split for row in rows)
-        self.records = Records(photos, labels, photos, splits, classes=tuple(sorted(set(labels))), origin=str(root))
+        classes = tuple(sorted(set(labels)))
+        self.records = Records(photos, labels, photos, splits, classes, origin=str(root), dropped=tuple(left_out))
 
     def fingerprint(self) -> str:
         """Hash of every photo's path, size and times of change.

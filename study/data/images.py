@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
+from study.data.file_kinds import HEIC_ADVICE
 from study.data.pillow_warnings import PILLOW_WARNINGS
 from study.errors import DataError
 
@@ -33,9 +34,21 @@ MAX_PIXELS = 160_000_000
 # What photos come in (MPO, of phones and stereo cameras, is read as JPEG). Pillow knows 30 formats more: EPS starts Ghostscript
 # on whatever the file says, TGA has no beginning to be known by.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF")
-# What Pillow raises for damaged files. The first four: seen on 6,700 truncated or corrupted files of six formats, of which
-# test_images.py repeats a part. The others: what `Image.open` itself expects of its format readers, which EXIF may meet later.
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, EOFError, IndexError, struct.error)
+# From the 5th byte on. Source: ISO/IEC 23008-12, annex B (mif1, msf1: any codec, but Pillow has tried AVIF by then).
+HEIC_BEGINNINGS = frozenset(
+    b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+)
+# A TIFF tag and its value: "a reduced-resolution version of another image in this file", as which DNG, NEF and ARW begin.
+# Source: TIFF 6.0, section 8, NewSubfileType.
+SUBFILE_TYPE = 254
+IS_REDUCED = 1
+# What Pillow raises for damaged files. The first five: seen on 6,700 truncated or corrupted files of six formats and 4,500 of
+# nine, of which test_images.py repeats a part (RuntimeError: 81 of 500 AVIF files). The others: what `Image.open` itself
+# expects of its format readers, which EXIF may meet later.
+DECODE_ERRORS = (
+    *(OSError, SyntaxError, ValueError, Image.DecompressionBombError, RuntimeError),
+    *(EOFError, IndexError, struct.error),
+)
 
 
 class UnreadablePhotoError(DataError):
@@ -69,7 +82,7 @@ def decode(photo: Photo, *, name: str | None = None) -> Image.Image:
             image = _opened(photo)
             return _turned(_as_rgb(image), _orientation(image))
     except DECODE_ERRORS as error:
-        raise UnreadablePhotoError(name or _describe(photo), _reason(error)) from error
+        raise UnreadablePhotoError(name or _describe(photo), reason_of(error)) from error
 
 
 def square_of(photo: Photo, size_px: int, *, name: str | None = None) -> Pixels:
@@ -89,7 +102,7 @@ def square_of(photo: Photo, size_px: int, *, name: str | None = None) -> Pixels:
             size = _fitted(whole if box else upright_later.size, size_px)
             return _padded(_turned(_resized(upright_later, size, box), _orientation(image)), size_px)
     except DECODE_ERRORS as error:
-        raise UnreadablePhotoError(name or _describe(photo), _reason(error)) from error
+        raise UnreadablePhotoError(name or _describe(photo), reason_of(error)) from error
 
 
 def fit_to_square(image: Image.Image, size_px: int) -> Pixels:
@@ -122,12 +135,25 @@ def _opened(photo: Photo) -> Image.Image:
         case np.ndarray():
             return _from_pixels(photo)
         case bytes():
-            image = Image.open(io.BytesIO(photo), formats=FORMATS)
+            image = _stored(photo)
         case _:
             # Read whole: Pillow would keep the file of a TIFF or GIF open.
-            image = Image.open(io.BytesIO(Path(photo).read_bytes()), formats=FORMATS)
+            image = _stored(Path(photo).read_bytes())
     if image.width * image.height > MAX_PIXELS:
         raise Image.DecompressionBombError
+    return image
+
+
+def _stored(content: bytes) -> Image.Image:
+    """The image in a file."""
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError:
+        if content[4:12] in HEIC_BEGINNINGS:
+            raise ValueError(HEIC_ADVICE) from None
+        raise
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(SUBFILE_TYPE, 0) == IS_REDUCED:
+        raise ValueError("only its preview can be read, as of cameras' raw data: develop it to JPEG, PNG or TIFF")
     return image
 
 
@@ -205,7 +231,8 @@ def _describe(photo: Photo) -> str:
             return str(photo)
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """One of `DECODE_ERRORS` in a few words, as an `UnreadablePhotoError` has it."""
     match error:
         case UnidentifiedImageError():  # its text names a buffer's address
             return "it is in no image format that is known, or its beginning is damaged"

@@ -5,9 +5,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -249,9 +252,23 @@ def open_images(path: Path, num_photos: int, image_size: int) -> Pixels:
 def write_atomically(file: Path, text: str) -> None:
     """Writes a file that nobody sees half written."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
+    with replaced(file) as partial:
+        partial.write(text.encode())
+
+
+@contextmanager
+def replaced(file: Path) -> Iterator[BinaryIO]:
+    """A file of this writer's own, which takes the place of `file` when it is whole.
+
+    Not named by the process's number: containers that share a cache all count from 1.
+    """
+    partial = file.with_name(f"{file.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with partial.open("wb") as opened:
+            yield opened
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _not_packed(path: Path, expected: tuple[int, ...], found: str) -> DataError:

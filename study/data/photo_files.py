@@ -8,6 +8,9 @@ from pathlib import Path
 
 from study.errors import DataError
 
+# What the disk may say of one file while it gives the others; what else it says would be said of them all.
+OF_ONE_FILE = (PermissionError, FileNotFoundError, IsADirectoryError)
+
 
 @dataclass(frozen=True)
 class PhotoFiles:

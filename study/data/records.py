@@ -16,6 +16,9 @@ class Reason(StrEnum):
     ROW_MALFORMED = "row malformed"  # more cells than the table has columns
     PHOTO_MISSING = "photo missing"  # an empty cell
     OUTSIDE = "path outside the data folder"
+    OUTSIDE_CLASSES = "outside the class folders"  # a photo beside them, which has no class
+    FORMAT_NOT_READ = "format not read"  # HEIC, cameras' raw data, other pictures: told by the file's ending
+    ENDING_UNKNOWN = "ending unknown"  # in a class folder, and plainly no text, film, archive …
     FILE_MISSING = "file missing"
     TARGET_MISSING = "target missing"  # an empty cell, or nothing in any of the columns of places
     PLACE_NOT_RESOLVED = "place not resolved"
@@ -122,9 +125,18 @@ class Source(Protocol):
         ...
 
     def read(self, photo: str) -> Photo:
-        """The photo with this id: a file's bytes, an image or its pixels."""
+        """The photo with this id: a file's bytes, an image or its pixels.
+
+        Raises:
+            UnreadablePhotoError: if this photo is at fault; it is put in quarantine, and the others are read.
+            DataError: if others would fail alike; nothing more is read.
+        """
         ...
 
     def digest_of(self, photo: str) -> str:
-        """Hash of the photo's content."""
+        """Hash of the photo's content.
+
+        Raises:
+            UnreadablePhotoError, DataError: as `read` does.
+        """
         ...

@@ -81,7 +81,7 @@ def select_photos(records: Records, packed: PackedImages, sets: tuple[DuplicateS
     settled = settle_small_classes(whole, data)
     positions = _positions_in(readable, settled)
     used_sets = _within(sets, positions)
-    one_sided = keep_on_one_side(settled, [members.members for members in used_sets])
+    one_sided = keep_on_one_side(settled, [members.members for members in used_sets], data.split.folds)
     positions = positions[list(one_sided.kept)]
     return Selection(
         records=one_sided.records,

@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from study.data.images import Pixels, UnreadablePhotoError, square_of
+from study.data.photo_files import OF_ONE_FILE
 from study.data.sources import Source
 from study.errors import DataError
 
@@ -103,6 +104,8 @@ def _squares_of_batch(source: Source, photos: tuple[str, ...], size_px: int) -> 
 def _content_of(source: Source, photo: str) -> str:
     try:
         return source.digest_of(photo)
+    except UnreadablePhotoError:
+        return ""
     except DataError as error:
         _reason_to_go_on(error)
         return ""
@@ -111,7 +114,7 @@ def _content_of(source: Source, photo: str) -> str:
 def _reason_to_go_on(error: DataError) -> str:
     """Why this one photo could not be read from the disk; raised again where others would fail alike (a lost network drive)."""
     cause = error.__cause__
-    if isinstance(cause, PermissionError | FileNotFoundError | IsADirectoryError):
+    if isinstance(cause, OF_ONE_FILE):
         return cause.strerror or type(cause).__name__
     raise error
 

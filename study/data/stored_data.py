@@ -1,6 +1,5 @@
 """The two files in which a study's data lie beside the packed array: figures and names as JSON, one entry a photo as arrays."""
 
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +12,9 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field, ValidationError
 
 from study.data.folds import Fold
-from study.data.packed import write_atomically
-from study.data.report import DataReport
+from study.data.packed import replaced, write_atomically
 from study.data.splits import Splits
-from study.data.statistics import ChannelStatistics, Triple
+from study.data.statistics import ChannelStatistics, Moments, Triple
 from study.data.text_array import EncodedText, TextArray, encode
 from study.errors import DataError
 from study.trial import Plain
@@ -24,7 +22,7 @@ from study.trial import Plain
 DATA_FILE = "data.json"
 ARRAYS_FILE = "arrays.npz"
 # Raise it when the files hold something else: older ones are written anew from the packed photos.
-FORMAT_VERSION: Literal[3] = 3
+FORMAT_VERSION: Literal[4] = 4
 SPLIT_NAMES = ("train", "val", "test")
 IN_NO_SPLIT = 255
 NO_LABEL = -1
@@ -53,7 +51,7 @@ class _Version(BaseModel):
 class DataFile(Plain):
     """What `data.json` holds."""
 
-    format_version: Literal[3] = FORMAT_VERSION
+    format_version: Literal[4] = FORMAT_VERSION
     digest: str
     image_size: int
     num_photos: int = Field(ge=0)
@@ -63,11 +61,28 @@ class DataFile(Plain):
     is_log: bool = Field(default=False, description="the values are natural logarithms of the target")
     means: tuple[Triple, ...] = Field(min_length=1, description="of each fold's training photos")
     stds: tuple[Triple, ...] = Field(min_length=1)
-    report: DataReport
+    lumas: tuple[Moments, ...] = Field(min_length=1, description="mean and standard deviation without colour")
+    report: Any = Field(
+        default=None, exclude=True, description="in older files only, and not read: what was left out is not told by the digest"
+    )
 
 
 def write_data(folder: Path, file: DataFile, table: PhotoTable, splits: Sequence[Splits]) -> None:
-    """Writes both files, `data.json` last: where it is, the data are whole."""
+    """Writes both files, `data.json` last: where it is, the data are whole.
+
+    Raises:
+        DataError: if the folder does not take them.
+    """
+    try:
+        _write_files(folder, file, table, splits)
+    except OSError as error:
+        raise DataError(
+            f"prepared data need a writable folder with room for them, but {folder} does not take them: "
+            f"{error.strerror or error}. Free space there, or set STUDY_CACHE to another folder."
+        ) from error
+
+
+def _write_files(folder: Path, file: DataFile, table: PhotoTable, splits: Sequence[Splits]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     names, views = np.unique(table.views, return_inverse=True)
     photos = encode(table.photos)
@@ -82,10 +97,8 @@ def write_data(folder: Path, file: DataFile, table: PhotoTable, splits: Sequence
     }
     if table.values is not None:
         arrays["values"] = table.values
-    written = folder / f"{ARRAYS_FILE}.{os.getpid()}.partial"
-    with written.open("wb") as opened:
-        np.savez(opened, allow_pickle=False, **arrays)
-    written.replace(folder / ARRAYS_FILE)
+    with replaced(folder / ARRAYS_FILE) as partial_file:
+        np.savez(partial_file, allow_pickle=False, **arrays)
     write_atomically(folder / DATA_FILE, file.model_dump_json())
 
 
@@ -137,9 +150,10 @@ def read_arrays(folder: Path, file: DataFile) -> tuple[PhotoTable, tuple[Fold, .
     except (OSError, ValueError, EOFError, KeyError, IndexError, zipfile.BadZipFile) as error:
         raise _incomplete(path, str(error)) from error
     expected = (len(file.means), file.num_photos)
-    if codes.shape != expected or len(table.labels) != file.num_photos or len(file.stds) != len(file.means):
+    is_whole = len(table.labels) == file.num_photos and len(file.means) == len(file.stds) == len(file.lumas)
+    if codes.shape != expected or not is_whole:
         raise _incomplete(path, f"its splits are {[*codes.shape]} where {DATA_FILE} says {[*expected]}")
-    statistics = map(ChannelStatistics, file.means, file.stds)
+    statistics = map(ChannelStatistics, file.means, file.stds, file.lumas)
     return table, tuple(map(Fold, map(_splits_of, codes), statistics))
 
 

@@ -35,7 +35,8 @@ class StudyData:
         views: which side of the thing is seen, str [num_photos]; "" where the source does not say.
         rows: int64 [num_photos]; photos of one row show one thing.
         folds: one, or as many as the definition asks for; they share one test split.
-        report: what became of every photo that the source names.
+        report: what became of every photo that the source names. Of the source, not of the digest, so only `prepare_data` knows
+            it: nothing is in it where the data were opened from the cache.
         digest: of photos, labels, preprocessing and splits: equal digests mean equal data.
         values: float32 [num_photos], the target where it is a number, else None; NaN for photos in no split.
         fold: which of the folds `splits` and `statistics` speak of.
@@ -99,9 +100,11 @@ class StudyData:
         return replace(self, fold=index)
 
 
-def open_data(folder: Path) -> StudyData:
+def open_data(folder: Path, report: DataReport | None = None) -> StudyData:
     """The data that `prepare_data` left in `folder`, memory-mapped.
 
+    Args:
+        report: on the source that they were prepared from just now.
     Raises:
         DataError: if it is missing, damaged or incomplete.
     """
@@ -116,7 +119,7 @@ def open_data(folder: Path) -> StudyData:
         views=table.views,
         rows=table.rows,
         folds=folds,
-        report=file.report,
+        report=report or DataReport(),
         digest=file.digest,
         values=table.values,
         example_views=file.example_views,
@@ -127,7 +130,7 @@ def open_data(folder: Path) -> StudyData:
 def summarize(data: StudyData) -> dict[str, Any]:
     """The data in numbers, for printing: photos by class and split, size in memory, digest."""
     return {
-        "num_photos": data.report.num_kept,
+        "num_photos": sum(len(indices) for _, indices in data.splits.items()),
         "num_classes": data.num_classes,
         "image_size": data.image_size,
         "memory_mib": round(data.images.nbytes / 2**20, 1),

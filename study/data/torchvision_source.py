@@ -12,7 +12,8 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from study.data.images import DECODE_ERRORS
+from study.data.images import DECODE_ERRORS, UnreadablePhotoError, reason_of
+from study.data.photo_files import OF_ONE_FILE
 from study.data.records import Records, SplitName
 from study.data.torchvision_sets import DATA_SETS, Options
 from study.data_definition import SplitDefinition
@@ -66,7 +67,7 @@ class TorchvisionSource:
         for parent, folders, files in os.walk(self.folder):
             folders.sort()
             for file in sorted(files):
-                status = os.stat(os.path.join(parent, file))
+                status = _status_of(os.path.join(parent, file))
                 hasher.update(os.fsencode(os.path.join(parent, file)))
                 hasher.update(f"\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}".encode())
         return hasher.hexdigest()
@@ -75,22 +76,38 @@ class TorchvisionSource:
         """The image.
 
         Raises:
-            DataError: if its file cannot be decoded.
+            UnreadablePhotoError: if its file cannot be decoded, or is not there.
+            DataError: if the data set's folder is gone, or its disk fails.
         """
         part, index = self._place_of[photo]
         try:
             image: Image.Image = self._parts[part][index][0]
         except DECODE_ERRORS as error:
-            raise DataError(
-                f"every photo must be readable, but {photo} of torchvision's {self.name} in {self.folder} is not: {error}. "
-                f"Delete the folder: it is downloaded anew."
-            ) from error
+            if self._is_beyond_the_photo(error):
+                raise DataError(
+                    f"a data set must be where it was opened, but torchvision's {self.name} has lost {photo} in {self.folder}: "
+                    f"{error}. Look after the disk; a folder that is deleted is downloaded anew."
+                ) from error
+            raise UnreadablePhotoError(f"{photo} of torchvision's {self.name} in {self.folder}", reason_of(error)) from error
         return image
+
+    def _is_beyond_the_photo(self, error: BaseException) -> bool:
+        """Whether others would fail alike. Pillow's own errors have no number; the disk's have."""
+        is_of_the_disk = isinstance(error, OSError) and error.errno is not None and not isinstance(error, OF_ONE_FILE)
+        return is_of_the_disk or not self.folder.is_dir()
 
     def digest_of(self, photo: str) -> str:
         """Hash of the pixels."""
         image = self.read(photo)
         return hashlib.sha256(f"{image.mode}\0{image.size}\0".encode() + image.tobytes()).hexdigest()
+
+
+def _status_of(path: str) -> os.stat_result:
+    """Of the file, or of a link that leads nowhere: whether a photo misses it is found when that is read."""
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return os.lstat(path)
 
 
 def _opened(name: str, folder: Path, options: Options) -> Any:
@@ -124,13 +141,19 @@ def _unavailable(name: str, folder: Path, error: Exception) -> DataError:
 
 
 def _class_numbers(images: Any) -> list[int]:
-    """The class number of each image, in order; read with the images only where the data set keeps no list of them."""
+    """The class number of each image, in order; read with the images only where the data set keeps no list of them.
+
+    Else every photo would be decoded, and the first damaged one would keep the data set from being opened.
+    """
     for attribute in LABEL_ATTRIBUTES:
         kept = getattr(images, attribute, None)
         if kept is not None and len(kept) == len(images):
             numbers = np.asarray(kept)
             # QMNIST keeps eight facts an image, the class first.
             return [int(number) for number in (numbers if numbers.ndim == 1 else numbers[:, 0])]
+    samples = getattr(images, "_samples", None)
+    if isinstance(samples, list) and len(samples) == len(images):
+        return [int(number) for _, number in samples]  # paths and class numbers: StanfordCars, GTSRB, RenderedSST2, Imagenette
     return [int(images[index][1]) for index in range(len(images))]
 
 

@@ -10,24 +10,27 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import Field, ValidationError, model_validator
+from torch import Tensor
 
 from study.data.images import PADDING, Photo, Pixels, square_of
 from study.data_definition import Task
 from study.errors import ModelError
+from study.models.colour_modes import as_seen
 from study.models.heads import HeadPlan
 from study.models.normalization import Normalizer
 from study.models.resizing import resized
-from study.trial import Head, Plain
+from study.trial import ColourMode, Head, Plain
 
 # Raise it when a field changes its meaning: an older `study` then refuses the folder and does not misread it.
-CONTRACT_VERSION = 4
-# 2 has no temperature: its probabilities are the softmax as it is. 3 has no packed_size: photos are seen as they are packed.
-READABLE_VERSIONS = (2, 3, CONTRACT_VERSION)
+CONTRACT_VERSION = 5
+# 2 has no temperature: its probabilities are the softmax as it is. 3 has no packed_size: photos are seen as they are packed. 4
+# has no colour_mode: photos are seen in colour.
+READABLE_VERSIONS = (2, 3, 4, CONTRACT_VERSION)
 CONTRACT_FILE = "contract.json"
 # What a model's answers depend on, beside its weights.
 ANSWER_FIELDS = (
     *("task", "classes", "target", "example_views", "image_size", "packed_size", "padding", "normalization", "backbone"),
-    *("head", "temperature", "weights_digest"),
+    *("head", "temperature", "weights_digest", "colour_mode"),
 )
 
 
@@ -56,6 +59,7 @@ class ModelContract(Plain):
         packed_size: pixels; photos are fitted into this square, padded with the colour `padding`, and then resized. None:
             `image_size`, nothing is resized. Both steps are those of training: fitted into the small square at once, a photo
             would come out as another (it was decoded at another scale) than those that the model learnt from.
+        colour_mode: what is left of the photos' colour; of "greyscale" luma alone, whatever colours a photo comes in.
         temperature: what scores are divided by before the softmax, fitted on the validation split; 1 changes nothing.
         weights_digest: SHA-256 of weights.safetensors; `save_exported` fills it in.
         metrics: what the model reached, by the names of a `Measurement` or `test_…`.
@@ -70,6 +74,7 @@ class ModelContract(Plain):
     image_size: int = Field(ge=1)
     packed_size: int | None = Field(default=None, ge=1)
     padding: tuple[int, int, int] = PADDING
+    colour_mode: ColourMode = "rgb"
     normalization: Normalizer
     backbone: str
     head: Head
@@ -100,17 +105,30 @@ class ModelContract(Plain):
         answering = self.model_dump(mode="json", include=set(ANSWER_FIELDS))
         if self.packed_size is None:  # as those have it that were registered before there was one
             del answering["packed_size"]
+        if self.colour_mode == "rgb":  # likewise
+            del answering["colour_mode"]
         return hashlib.sha256(json.dumps(answering, sort_keys=True).encode()).hexdigest()
 
     def pixels_of(self, photos: Sequence[Photo]) -> Pixels:
         """What the network sees of photos before they are normalised, uint8 [len(photos), image_size, image_size, 3].
 
+        In its colour mode: of "greyscale" the three channels are equal.
+
         Raises:
             UnreadablePhotoError: naming the photo that cannot be read.
         """
         packed = np.stack([square_of(photo, self.packed_size or self.image_size) for photo in photos])
-        pixels: Pixels = resized(torch.from_numpy(packed), self.image_size).numpy()
+        sized = resized(torch.from_numpy(packed), self.image_size)
+        pixels: Pixels = as_seen(sized, self.colour_mode).numpy()
         return pixels
+
+    def network_input(self, pixels: Tensor) -> Tensor:
+        """What the network takes, float32 [n, 3, image_size, image_size], on the pixels' device.
+
+        Args:
+            pixels: as `pixels_of` gives them, or in colour: what the network does not see is taken from them here.
+        """
+        return self.normalization(as_seen(pixels, self.colour_mode))
 
     @property
     def num_views(self) -> int:

@@ -71,7 +71,7 @@ class ExportedModel:
         """
         device = next(self.module.parameters()).device
         with torch.no_grad():
-            outputs = self.module(self.contract.normalization(torch.tensor(pixels, device=device)))
+            outputs = self.module(self.contract.network_input(torch.tensor(pixels, device=device)))
         if self.contract.target is not None:
             return self.contract.target.in_unit(outputs[:, 0].cpu().numpy())
         scores = outputs / self.contract.temperature  # Source: Guo et al. 2017, eq. 9

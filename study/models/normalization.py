@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from study.data.statistics import ChannelStatistics
 from study.models.devices import send
-from study.trial import Normalization, Plain
+from study.trial import ColourMode, Normalization, Plain
 
 Channels = tuple[float, float, float]
 
@@ -117,16 +117,19 @@ def _normalize_by_own(rows: Tensor, smallest_std: float) -> None:
     rows.mul_(std.reciprocal_().repeat(1, length // 3)[:, None])
 
 
-def make_normalizer(kind: Normalization, statistics: ChannelStatistics) -> Normalizer:
+def make_normalizer(kind: Normalization, statistics: ChannelStatistics, colour_mode: ColourMode = "rgb") -> Normalizer:
     """The normaliser of a trial.
 
     Args:
         statistics: of the training split; read only where `kind` is "global".
+        colour_mode: in which the photos are seen: "global" has the statistics of what is seen. ImageNet's are those of its
+            photos in colour, which is what the weights expect of each channel.
     """
     match kind:
         case "imagenet":
             return Normalizer(kind=kind, mean=IMAGENET_MEAN, std=IMAGENET_STD)
         case "global":
-            return Normalizer(kind=kind, mean=statistics.mean, std=statistics.std)
+            seen = statistics if colour_mode == "rgb" else statistics.without_colour()
+            return Normalizer(kind=kind, mean=seen.mean, std=seen.std)
         case "local":
             return Normalizer(kind=kind)

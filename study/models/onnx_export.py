@@ -1,4 +1,4 @@
-"""An exported model as one ONNX graph: pixels in, probabilities or a number out; normalisation and temperature inside."""
+"""An exported model as one ONNX graph: pixels in, probabilities or a number out; what is done to them lies inside."""
 
 import warnings
 from pathlib import Path
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from study.errors import ModelError
+from study.models.colour_modes import as_seen
 from study.models.exported import ExportedModel
 from study.models.normalization import SMALLEST_STD, Normalizer
 
@@ -29,9 +30,10 @@ class AnsweringNetwork(nn.Module):
         """Probabilities [n, num_classes], or numbers in the target's unit [n, 1].
 
         Args:
-            pixels: uint8 [n, num_views, image_size, image_size, 3], photos as `ModelContract.pixels_of` gives them.
+            pixels: uint8 [n, num_views, image_size, image_size, 3], photos as `ModelContract.pixels_of` gives them, or in
+                colour, whatever the colour mode.
         """
-        features = self.stages(self._normalize(pixels.flatten(0, 1)))
+        features = self.stages(self._normalize(as_seen(pixels.flatten(0, 1), self._contract.colour_mode)))
         outputs = self.head(features.reshape(pixels.shape[0], -1))
         target = self._contract.target
         if target is None:

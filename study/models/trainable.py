@@ -42,7 +42,7 @@ class TrainableModel(nn.Module):
         """
         pixels = self.contract.pixels_of(photos)
         device = next(self.classifier.parameters()).device
-        return self.contract.normalization(torch.tensor(pixels, device=device))
+        return self.contract.network_input(torch.tensor(pixels, device=device))
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores [n, num_classes], no temperature applied; or the standardised number [n, 1].

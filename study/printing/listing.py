@@ -63,6 +63,7 @@ def trials_of(name: str, tracker: Tracker, shown: TrialFilter = EVERY_TRIAL) -> 
         "num_trials": num_trials,
         "objective": objective,
         "mlflow": tracker.address(study.run_id),
+        "mlflow_table": tracker.table_address(study.run_id),
         "trials": [
             {
                 "trial": record.number,
@@ -99,6 +100,8 @@ def print_trials(result: Result) -> None:
     if len(result["trials"]) < result["num_trials"]:
         console.print(f"{len(result['trials']):,} of {result['num_trials']:,} trials, the best first (--limit N, --json)")
     console.print(f"MLflow: {result['mlflow']}", markup=False)
+    if result["mlflow_table"]:
+        console.print(f"its trials as a table: {result['mlflow_table']}", markup=False, soft_wrap=True)
 
 
 def _rank(trial: TrialRecord, metric: str) -> tuple[bool, float, int]:

@@ -12,6 +12,8 @@ from study.data.examples import examples_of
 from study.printing.console import Result, make_console
 from study.progress import STATE_STYLES, duration, recipe
 from study.search.advisor import Outcome
+from study.search.outcomes import is_candidate
+from study.search.ranking import ranked_outcomes
 from study.trial import TrialState
 from study.tuning.launch import StudyOutcome
 from study.tuning.preparation import PreparedStudy
@@ -45,6 +47,8 @@ def outcome_of(outcome: StudyOutcome, command: str, answered: Answer | None) -> 
         else {
             "trial": winner.outcome.number,
             "value": winner.outcome.value,
+            "recipe_mean": winner.recipe_mean,
+            "num_repetitions": winner.num_repetitions,
             "chance": winner.chance,
             "metrics": dict(winner.metrics),
             "model": winner.model_uri,
@@ -54,6 +58,7 @@ def outcome_of(outcome: StudyOutcome, command: str, answered: Answer | None) -> 
         "answer": [] if answered is None else list(answered.comparison.answer),
         "report": None if answered is None else str(answered.report),
         "mlflow": _as_called(outcome.address, command),
+        "mlflow_table": outcome.table_address,
         "next": _next_command(outcome, command),
     }
 
@@ -86,6 +91,9 @@ def print_outcome(result: Result) -> None:
             f"best: trial {winner['trial']}, {result['objective']} {winner['value']:.3f}; without looking: "
             f"{winner['chance']:.3f} ({_gain(winner['value'], winner['chance'], result['is_maximized'])})"
         )
+        if winner["num_repetitions"] > 1:
+            mean, number = winner["recipe_mean"], winner["num_repetitions"]
+            console.print(f"its recipe has the best mean over folds and seeds: {mean:.3f} (n = {number})")
         console.print(f"model: {winner['model']} (version {winner['version']})", markup=False)
         if winner["next"]:
             console.print(f"another version is champion; to challenge it: {winner['next']}", markup=False)
@@ -107,17 +115,22 @@ def print_outcome(result: Result) -> None:
     if result["report"]:
         console.print(f"report: {result['report']}", markup=False, soft_wrap=True)
     console.print(f"MLflow: {result['mlflow']}", markup=False)
+    if result["mlflow_table"]:
+        console.print(f"its trials as a table: {result['mlflow_table']}", markup=False, soft_wrap=True)
     console.print(result["next"], markup=False)
 
 
 def leaderboard(outcome: StudyOutcome) -> list[Outcome]:
-    """Completed trials first, best first; then pruned ones; failed ones last."""
+    """Completed trials, those of the best recipe first (study/search/ranking.py); then those over a limit, pruned, failed."""
+    definition = outcome.prepared.definition
+    answers = [trial for recipe in ranked_outcomes(outcome.outcomes, definition) for trial in recipe.trials]
     order = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
-    sign = -1 if outcome.prepared.definition.objective.is_maximized else 1
-    return sorted(
-        outcome.outcomes,
+    sign = -1 if definition.objective.is_maximized else 1
+    others = sorted(
+        (trial for trial in outcome.outcomes if not is_candidate(trial)),
         key=lambda trial: (order.index(trial.state), sign * trial.value if trial.value is not None else 0.0, trial.number),
     )
+    return [*answers, *others]
 
 
 def _row(outcome: Outcome) -> Result:

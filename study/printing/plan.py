@@ -42,11 +42,12 @@ def print_plan(plan: Result) -> None:
         f"judged by {plan['objective']}"
     )
     table = Table(box=None, pad_edge=False)
-    splits = list(next(iter(plan["photos"]["classes"].values())))
+    splits = plan["photos"]["splits"]
     for column in ("class", *splits):
         table.add_column(column, justify="left" if column == "class" else "right")
     for name, counts in plan["photos"]["classes"].items():
         table.add_row(name, *(str(counts[split]) for split in splits))
+    table.add_row("all", *map(str, splits.values()), style="bold")  # alone where the target is a number
     console.print(table)
     for key, distribution in plan["searched"].items():
         console.print(f"  {key}: {_in_words(distribution)}", markup=False)

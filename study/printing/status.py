@@ -12,6 +12,7 @@ from study.tuning.status import StudyState, StudyStatus
 
 STYLES = {
     StudyState.RUNNING: "cyan",
+    StudyState.PREPARING: "cyan",
     StudyState.INTERRUPTED: "magenta",
     StudyState.COMPLETE: "green",
     StudyState.FAILED: "bold red",
@@ -53,7 +54,9 @@ def _status_of(one: StudyStatus) -> Result:
         "num_trials": one.num_trials,
         "objective": one.objective,
         "best": None if one.best is None else {"trial": one.best[0], "value": one.best[1]},
-        "driver": None if one.driver is None else one.driver.model_dump(mode="json", include={"host", "pid", "began_s"}),
+        "driver": None
+        if one.driver is None
+        else one.driver.model_dump(mode="json", include={"host", "pid", "began_s", "doing"}),
         "news_s": one.news_s,
         "reason": one.reason,
         "next": one.next_command,
@@ -62,6 +65,8 @@ def _status_of(one: StudyStatus) -> Result:
 
 def _trials(row: Result) -> str:
     """ "4 of 6: 2 COMPLETE, 1 PRUNED, 1 RUNNING; repetitions: 3 COMPLETE"."""
+    if row["num_trials"] is None and not row["trials"]:
+        return "-"
     planned = "" if row["num_trials"] is None else f" of {row['num_trials']}"
     words = f"{sum(row['trials'].values())}{planned}: {_counted(row['trials'])}"
     return f"{words}; repetitions: {_counted(row['repetitions'])}" if row["repetitions"] else words
@@ -84,6 +89,7 @@ def _ago(news_s: float | None) -> str:
 
 def _driver(row: Result) -> str:
     driver = row["driver"]
-    if driver is None or row["state"] != StudyState.RUNNING:
+    if driver is None or row["state"] not in (StudyState.RUNNING, StudyState.PREPARING):
         return "-"
-    return f"pid {driver['pid']} on {driver['host']}, for {duration(max(0.0, time.time() - driver['began_s']))}"
+    doing = "" if driver["doing"] in (None, row["state"]) else f": {driver['doing']}"
+    return f"pid {driver['pid']} on {driver['host']}, for {duration(max(0.0, time.time() - driver['began_s']))}{doing}"

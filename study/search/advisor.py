@@ -14,15 +14,16 @@ from typing import Any, Self
 
 import optuna
 from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from study.definition import StudyDefinition
 from study.errors import SearchError
 from study.search.account import Account
+from study.search.creation import created_study
 from study.search.first_points import first_points
 from study.search.mirror import Memory, Mirror
+from study.search.notes import notes_of, write_notes
 from study.search.outcomes import Outcome, Proposal, Standing, pareto_front
 from study.search.pruners import build_pruner, can_prune_at, most_epochs
 from study.search.race import plan_of
@@ -30,7 +31,7 @@ from study.search.recipes import config_of, derive_seed
 from study.search.record import Record
 from study.search.rehearsal import check_search
 from study.search.samplers import build_sampler, suggest
-from study.search.storages import load_study, study_names, write
+from study.search.storages import load_study, study_names
 from study.search.stored_outcomes import (
     ENDED,
     OPTUNA_STATES,
@@ -69,7 +70,7 @@ class Advisor:
             sampler=build_sampler(definition, num_asked=self._mirror.num_trials),
             pruner=build_pruner(definition.search.pruner, self._max_epochs),
         )
-        self.notes: dict[str, Any] = dict(stored.user_attrs)  # what `create` was given to keep
+        self.notes: dict[str, Any] = notes_of(stored)  # what `create` was given to keep
         self._plan = plan_of(definition, first_points(definition, self.notes.get(EARLIER, ())))
         self._open: dict[int, optuna.Trial] = {}
         self._waiting = deque(trial.number for trial in self._mirror.trials(OptunaState.WAITING))
@@ -85,7 +86,7 @@ class Advisor:
         notes: Mapping[str, Any],
         clock: Callable[[], float] = time.monotonic,
     ) -> Self:
-        """A new study in `storage`; `notes` are kept with it (`Advisor.notes`).
+        """A new study in `storage`; `notes` are kept with it (`Advisor.notes`). What a killed driver left of one is taken up.
 
         Args:
             clock: seconds from any beginning.
@@ -94,18 +95,9 @@ class Advisor:
             SearchError: if the storage has a study of this name, or none that `warm_start` names.
         """
         check_search(definition, storage)
-        direction = StudyDirection.MAXIMIZE if definition.objective.is_maximized else StudyDirection.MINIMIZE
-        directions = [direction, StudyDirection.MINIMIZE] if definition.objective.cost else [direction]
-        try:
-            stored = optuna.create_study(study_name=definition.name, storage=storage, directions=directions)
-        except optuna.exceptions.DuplicatedStudyError:
-            raise SearchError(
-                f"a study's name must be new, but {definition.name!r} exists in Optuna's storage. "
-                f"Go on with it (`study resume {definition.name}`), or change `name` in {definition.file}."
-            ) from None
         earlier = earlier_recipes(definition, storage)
-        for key, note in {**notes, **({EARLIER: earlier} if earlier else {})}.items():
-            write(lambda key=key, note=note: stored.set_user_attr(key, note))  # type: ignore[misc]
+        stored = created_study(definition, storage)
+        write_notes(stored, {**notes, **({EARLIER: earlier} if earlier else {})})
         return cls(definition, stored, clock)
 
     @classmethod
@@ -116,6 +108,10 @@ class Advisor:
             # WAITING is Optuna's state for "asked for before anything new"; the parameters stay with the trial.
             stored._storage.set_trial_state_values(trial._trial_id, state=OptunaState.WAITING)
         return cls(definition, stored, clock)
+
+    def heed(self, guard: Callable[[], None]) -> None:
+        """Has `guard` asked before each write to the storage: it raises when the study is not this process's any more."""
+        self._record.heed(guard)
 
     def ask(self) -> Proposal | None:
         """The next trial: an interrupted one, or a new proposal; None when the search is at its end."""

@@ -10,6 +10,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from study.search.notes import notes_of
 from study.search.storages import Storage, load_study
 from study.trial import TrialState
 
@@ -54,7 +55,7 @@ def overview_of(name: str, storage: Storage) -> Overview:
     trials = stored.get_trials(deepcopy=False)
     times = [time for trial in trials for time in (trial.datetime_start, trial.datetime_complete) if time is not None]
     return Overview(
-        notes=dict(stored.user_attrs),
+        notes=notes_of(stored),
         counts=Counter(STATES[trial.state] for trial in trials),
         best=_best(stored, trials),
         news_s=max(times).timestamp() if times else None,

@@ -18,17 +18,11 @@ from study.definition import StudyDefinition
 from study.search.first_points import Plan, Point
 from study.search.outcomes import Outcome
 from study.search.pruners import build_pruner, most_epochs
+from study.search.recipes import REPETITION_KEYS, recipe_of
 from study.trial import TrialState
-
-REPETITION_KEYS = ("seed", "fold")
 
 Recipe = frozenset[tuple[str, Any]]
 Round = tuple[Any, ...]
-
-
-def recipe_of(searched: Mapping[str, Any]) -> dict[str, Any]:
-    """The searched values that make a recipe; seeds and folds make none."""
-    return {key: value for key, value in searched.items() if key not in REPETITION_KEYS}
 
 
 def plan_of(definition: StudyDefinition, points: Sequence[Point]) -> Plan:

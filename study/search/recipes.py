@@ -7,12 +7,19 @@ from typing import Any
 from study.definition import StudyDefinition
 from study.trial import TrialConfig, with_values
 
+REPETITION_KEYS = ("seed", "fold")  # what repeats a recipe
+
 
 def config_of(definition: StudyDefinition, number: int, searched: Mapping[str, Any]) -> TrialConfig:
     """Of a trial; its seed is derived from its number where the definition says nothing of seeds."""
     has_seed = definition.trial.seed is not None or "seed" in definition.space.parameters
     seed = {} if has_seed else {"seed": derive_seed(definition.search.seed, number)}
     return with_values(definition.trial, {**searched, **seed})
+
+
+def recipe_of(searched: Mapping[str, Any]) -> dict[str, Any]:
+    """The searched values that make a recipe; seeds and folds make none."""
+    return {key: value for key, value in searched.items() if key not in REPETITION_KEYS}
 
 
 def derive_seed(study_seed: int, number: int) -> int:

@@ -10,6 +10,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from study.errors import SearchError
+from study.search.failures import AnotherDriverError
 from study.search.storages import PATIENCE_S, together, write
 
 # What TPE and GP leave on a trial for other drivers to see; there is one driver, and each attribute costs a write.
@@ -46,6 +47,11 @@ class Record:
         self._unsure: set[int] = set()  # numbers of trials that may have been created
         self._study_attrs = dict(study._storage.get_study_system_attrs(study._study_id))
         self._is_away = False
+        self._guard: Callable[[], None] = lambda: None
+
+    def heed(self, guard: Callable[[], None]) -> None:
+        """Has `guard` asked before each write: what it raises is raised, and nothing written."""
+        self._guard = guard
 
     def trials(self) -> list[FrozenTrial]:
         """Every trial of the storage; open ones can be written to from now on."""
@@ -102,8 +108,14 @@ class Record:
 
     def _write(self, action: Callable[[], Written]) -> Written:
         """What `action` returns; a storage that was waited for in vain is not waited for again."""
+        self._guard()
         try:
             written = write(action, 0.0 if self._is_away else PATIENCE_S)
+        except UpdateFinishedTrialError as error:
+            raise AnotherDriverError(
+                "one driver at a time may run a study, but another one has ended a trial that runs here. Leave the study to "
+                "that one; once it is gone, `study resume` goes on."
+            ) from error
         except SearchError:
             self._is_away = True
             raise
@@ -121,7 +133,7 @@ class Record:
     def _require_sole_driver(self, trial_id: int, number: int) -> None:
         stored_as = self._storage.get_trial_number_from_id(trial_id)
         if stored_as != number:
-            raise SearchError(
+            raise AnotherDriverError(
                 f"one driver at a time may run a study, but its trial {number} is number {stored_as} in the storage: another "
                 f"driver has added trials. Stop one of them, then `study resume` goes on."
             )
@@ -133,9 +145,11 @@ class Record:
         before, now = self._open[trial.number], self._as_stored(trial)
         # An attempt that seemed to fail (the bytes were written, the wait for the disk was not answered) may have ended it:
         # a second end would be in the journal for ever, and refused at every reading.
-        if has_ended and self._storage.get_trial(now.trial_id).state.is_finished():
+        if has_ended and (stored := self._storage.get_trial(now.trial_id)).state.is_finished():
+            if (stored.state, stored.values) != (trial.state, trial.values):
+                raise UpdateFinishedTrialError
             return
-        with suppress(UpdateFinishedTrialError), together(self._storage):  # finished by an attempt that seemed to fail
+        with together(self._storage):
             for epoch in sorted(now.epochs - before.epochs):
                 self._storage.set_trial_intermediate_value(now.trial_id, epoch, trial.intermediate_values[epoch])
             for key in sorted(now.attrs - before.attrs):

@@ -1,6 +1,7 @@
 """Where Optuna keeps studies: a database, or a journal file that survives a kill, a power cut and a full disk."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -52,15 +53,16 @@ class Journal(JournalFileBackend):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._held: list[dict[str, Any]] | None = None
+        self._thread = threading.local()  # `held`: another thread's records are not held back with ours
         self._kernel_lock = KernelLock(path)
         super().__init__(str(path), lock_obj=self._kernel_lock)
         self._drop_half_line()
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Appends whole records or, with an error, nothing."""
-        if self._held is not None:
-            self._held += logs
+        held: list[dict[str, Any]] | None = getattr(self._thread, "held", None)
+        if held is not None:
+            held += logs
             return
         try:
             super().append_logs(logs)
@@ -70,12 +72,13 @@ class Journal(JournalFileBackend):
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Holds what is appended within, and writes it at the end: one wait for the disk instead of one a record."""
-        self._held = []
+        """Holds what this thread appends within, and writes it at the end: one wait for the disk instead of one a record."""
+        held: list[dict[str, Any]] = []
+        self._thread.held = held
         try:
             yield
         finally:
-            held, self._held = self._held, None
+            self._thread.held = None
         if held:
             self.append_logs(held)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from study.search.notes import notes_of
 from study.search.storages import Storage, load_study
 from study.search.stored_outcomes import ENDED, TOLD
 from study.trial import TrialState
@@ -47,7 +48,19 @@ def read_stored_study(name: str, storage: Storage) -> StoredStudy:
     """
     study = load_study(name, storage)
     trials = study.get_trials(deepcopy=False, states=tuple(ENDED))
-    return StoredStudy(notes=dict(study.user_attrs), trials=tuple(map(_stored, trials)))
+    return StoredStudy(notes=notes_of(study), trials=tuple(map(_stored, trials)))
+
+
+def repeated_by(number: int, trials: Sequence[StoredTrial]) -> int | None:
+    """The first trial whose result the trial `number` was told instead of being trained; None for any other trial.
+
+    Of several with one recipe, as of those that ran side by side, it is one that came to the very same value.
+    """
+    told = next((trial for trial in trials if trial.number == number), None)
+    if told is None or told.state is not TrialState.COMPLETE or told.curve:
+        return None
+    same = (one for one in trials if one.curve and one.state is told.state and one.searched == told.searched)
+    return next((one.number for one in same if one.value == told.value), None)
 
 
 def _stored(trial: FrozenTrial) -> StoredTrial:

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from study.definition import StudyDefinition, parse_definition
 from study.errors import DefinitionError, SearchError, nearest
+from study.search.notes import notes_of
 from study.search.storages import load_study, study_names
 from study.trial import TrialConfig, flatten
 
@@ -82,7 +83,7 @@ def _best_first(study: optuna.Study) -> Iterator[FrozenTrial]:
 
 def _fixed_values(study: optuna.Study) -> Recipe:
     """What held in the earlier study for keys that it did not search."""
-    notes = study.user_attrs
+    notes = notes_of(study)
     try:
         return parse_definition(notes["definition"], Path(notes["file"])).fixed_values
     except (KeyError, DefinitionError):  # no study of ours, or written by another version

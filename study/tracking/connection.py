@@ -30,6 +30,7 @@ MAX_REASON = 400  # characters of MLflow's own words: its longest useful line (a
 FOREIGN_ERRORS = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)  # what MLflow raises; requests' errors are OSErrors
 
 REFUSALS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # an unknown or deleted run, a param that would change
+DELETED_RUN = re.compile(r"The run (\w+) must be in the 'active' state")
 # What MLflow says when its database gives no answer, and when it is asked too often. (mlflow/exceptions.py)
 AWAY = ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED")
 # MLflow calls every fault of a database temporary; of SQLite's these two are.
@@ -138,6 +139,8 @@ class Connection:
 
     def _fix(self, error: BaseException) -> str:
         code = getattr(error, "error_code", "")
+        if deleted := DELETED_RUN.search(str(error)):
+            return f"It was deleted there. Restore it: mlflow runs restore --run-id {deleted[1]}"
         if code == "RESOURCE_DOES_NOT_EXIST":
             return "Check the name; it may have been deleted in MLflow."
         if code in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"):

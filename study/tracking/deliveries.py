@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
-from study.tracking.records import DUPLICATE_TAG, STATE_TAG, metrics_of, params_of, shortened
+from study.tracking.records import DUPLICATE_TAG, STATE_TAG, params_of, recorded, shortened
 from study.trial import Measurement, TrialConfig, TrialState
 
 MAX_POINTS = 1000  # of one `log_batch`, all its params and tags included; MLflow's limit
@@ -108,7 +108,7 @@ def measured(measurements: Sequence[Measurement]) -> Delivery:
         points=[
             Point(name, value, measurement.timestamp_ms, measurement.epoch)
             for measurement in measurements
-            for name, value in metrics_of(measurement).items()
+            for name, value in recorded(measurement.metrics).items()
         ]
     )
 
@@ -119,9 +119,13 @@ def begun(config: TrialConfig) -> Delivery:
 
 
 def ended(state: TrialState, summary: Mapping[str, float], tags: Mapping[str, str]) -> Delivery:
-    """The end of a run, with its summary."""
+    """The end of a run, with its summary.
+
+    Raises:
+        TrackingError: if the names of two metrics become one.
+    """
     now_ms = time.time_ns() // 1_000_000
-    points = [Point(name, value, now_ms, 0) for name, value in summary.items()]
+    points = [Point(name, value, now_ms, 0) for name, value in recorded(summary).items()]
     return Delivery(points, tags=shortened(tags), state=state, at_ms=now_ms)
 
 

@@ -8,7 +8,7 @@ from study.tracking.backlog import Backlog
 from study.tracking.deliveries import Delivery, begun
 from study.tracking.outbox import CLOSE_S, LINGER_S, Outbox
 from study.tracking.recorder import Recorder
-from study.tracking.records import StudyRecord, TrialRecord, TrialRun
+from study.tracking.records import KEY_TAG, StudyRecord, TrialRecord, TrialRun
 from study.tracking.tracker import DirectTracker
 from study.trial import TrialConfig
 
@@ -50,7 +50,9 @@ class JournaledTracker(Recorder):
         self.inner.check()
 
     def begin_study(self, name: str, experiment: str, tags: Mapping[str, str], definition_text: str, note: str) -> str:
-        """See `Tracker.begin_study`."""
+        """See `Tracker.begin_study`. What a dead driver told a run that is taken arrives before: its end, for one."""
+        if KEY_TAG in tags:
+            self._arrive()
         return self.inner.begin_study(name, experiment, tags, definition_text, note)
 
     def describe(self, run_id: str, note: str, objective: str) -> None:
@@ -81,6 +83,10 @@ class JournaledTracker(Recorder):
     def address(self, run_id: str) -> str:
         """See `Tracker.address`."""
         return self.inner.address(run_id)
+
+    def table_address(self, run_id: str) -> str | None:
+        """See `Tracker.table_address`."""
+        return self.inner.table_address(run_id)
 
     def find_study(self, name: str) -> str | None:
         """See `Tracker.find_study`."""

@@ -74,6 +74,7 @@ class MemoryTracker(Recorder):
         """See `Tracker.begin_study`."""
         own = {KIND_TAG: "study", NAME_TAG: name, KEY_TAG: tags.get(KEY_TAG, uuid.uuid4().hex), NOTE_TAG: note}
         run_id = self._create(None, experiment, name, {**shortened(tags), **own}, may_exist=KEY_TAG in tags)
+        self.tell(run_id, Delivery(tags=shortened(tags), state=TrialState.RUNNING))
         self._run(run_id).artifacts[DEFINITION_FILE] = definition_text.encode()
         return run_id
 
@@ -141,6 +142,11 @@ class MemoryTracker(Recorder):
     def address(self, run_id: str) -> str:
         """See `Tracker.address`."""
         return f"in memory only: {self._found(run_id).name}"
+
+    def table_address(self, run_id: str) -> str | None:
+        """See `Tracker.table_address`."""
+        self._found(run_id)
+        return None
 
     def find_study(self, name: str) -> str | None:
         """See `Tracker.find_study`."""

@@ -20,7 +20,7 @@ from mlflow.utils.mlflow_tags import (
 )
 
 from study.errors import TrackingError
-from study.tracking.addresses import charts_page, run_page
+from study.tracking.addresses import charts_page, run_page, table_page
 from study.tracking.connection import Connection
 from study.tracking.deliveries import Delivery, begun
 from study.tracking.mlflow_runs import all_experiments, search_runs, study_record, trial_records, trial_runs
@@ -35,6 +35,7 @@ from study.tracking.records import (
     NAME_TAG,
     NUMBER_TAG,
     OBJECTIVE_TAG,
+    SEARCHED_TAG,
     STATE_TAG,
     StudyRecord,
     TrialRecord,
@@ -45,6 +46,7 @@ from study.tracking.records import (
     trial_name,
 )
 from study.tracking.run_writers import run_writer
+from study.tracking.table_view import VIEW_TAG, view_of
 from study.trial import TrialConfig, TrialState
 
 Answer = TypeVar("Answer")
@@ -79,16 +81,21 @@ class MlflowTracker(Recorder):
         experiment_id = self._patiently(duty, lambda: self._experiment(experiment))
         own = {KIND_TAG: "study", NAME_TAG: name, KEY_TAG: tags.get(KEY_TAG, uuid.uuid4().hex)}
         run_id = self._create_run(duty, experiment_id, name, {**tags, **own}, may_exist=KEY_TAG in tags)
+        if KEY_TAG in tags:
+            self.tell(run_id, Delivery(tags=shortened(tags), state=TrialState.RUNNING))
         self._patiently(duty, lambda: self.connection.client.log_text(run_id, definition_text, DEFINITION_FILE))
         self.describe(run_id, note, tags.get(OBJECTIVE_TAG, DEFAULT_OBJECTIVE))
         return run_id
 
     def describe(self, run_id: str, note: str, objective: str) -> None:
-        """See `Tracker.describe`; under the note stands a link to all trials as charts."""
+        """See `Tracker.describe`; under the note stand links to all trials as a table and as charts."""
 
         def describe() -> None:
-            text = f"{note}\n\n[All trials as charts]({charts_page(self._experiment_of(run_id), run_id, objective)})"
-            self.connection.client.set_tag(run_id, MLFLOW_RUN_NOTE, text[:MAX_TAG])
+            experiment_id = self._experiment_of(run_id)
+            links = f"[All trials as charts]({charts_page(experiment_id, run_id, objective)})"
+            if self._keep_table(run_id, objective):
+                links = f"[All trials as a table]({table_page(experiment_id, run_id)}) · {links}"
+            self.connection.client.set_tag(run_id, MLFLOW_RUN_NOTE, f"{note}\n\n{links}"[:MAX_TAG])
 
         self._patiently(f"describe run {run_id}", describe)
 
@@ -162,6 +169,16 @@ class MlflowTracker(Recorder):
     def page(self, run_id: str) -> str:
         """The run's page, from the root of MLflow's pages."""
         return run_page(self._patiently(f"know run {run_id}", lambda: self._experiment_of(run_id)), run_id)
+
+    def table_address(self, run_id: str) -> str | None:
+        """See `Tracker.table_address`."""
+        table = self.table(run_id)
+        return f"{self.connection.pages}/{table}" if table and self.connection.is_server else None
+
+    def table(self, run_id: str) -> str | None:
+        """Where a study's trials are a table, from the root of MLflow's pages; None for a study of before there was one."""
+        run = self._patiently(f"know run {run_id}", lambda: self.connection.client.get_run(run_id))
+        return table_page(run.info.experiment_id, run_id) if run.data.tags.get(SEARCHED_TAG) else None
 
     def find_study(self, name: str) -> str | None:
         """See `Tracker.find_study`."""
@@ -261,6 +278,15 @@ class MlflowTracker(Recorder):
                 f"or set another `experiment` in the definition."
             )
         return str(found.experiment_id)
+
+    def _keep_table(self, run_id: str, objective: str) -> bool:
+        """Keeps with the experiment how a study's trials are shown as a table; not where its run says not what was searched."""
+        tags = self.connection.client.get_run(run_id).data.tags
+        if not tags.get(SEARCHED_TAG):
+            return False
+        view = view_of(tags[NAME_TAG], run_id, objective, tags[SEARCHED_TAG].split(","))
+        self.connection.client.set_experiment_tag(self._experiment_of(run_id), VIEW_TAG + run_id, view)
+        return True
 
     def _experiment_of(self, run_id: str) -> str:
         if run_id not in self._experiment_ids:

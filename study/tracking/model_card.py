@@ -134,9 +134,10 @@ def _preprocessing(contract: ModelContract) -> str:
     )
     size_px = contract.packed_size or contract.image_size
     smaller = f"resized to {contract.image_size} × {contract.image_size} px, " * (size_px != contract.image_size)
+    grey = "turned grey (luma in all three channels), " * (contract.colour_mode == "greyscale")
     return (
         f"## Preprocessing\n\nInside the model. Photos are turned upright, fitted into {size_px} × {size_px} px without "
-        f"stretching, padded with RGB {contract.padding}, {smaller}and normalised {how}.{views}"
+        f"stretching, padded with RGB {contract.padding}, {smaller}{grey}and normalised {how}.{views}"
     )
 
 

@@ -234,7 +234,10 @@ class Outbox:
             how = "was closed" if self._is_closing else "has lost its sending thread"
             raise TrackingError(f"an outbox must work to take a record, but that in {self.folder} {how}. Open it anew.")
         if run_id in self._refused:
-            raise TrackingError(f"MLflow must take what run {run_id} is told, but refused it: {self._refused[run_id]}")
+            raise TrackingError(
+                f"MLflow must take what run {run_id} is told, but refused it: {self._refused[run_id]} "
+                f"`study resume` goes on, for a trial in a new run."
+            )
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -20,13 +20,16 @@ def serve_pages(tracker: MlflowTracker, name: str | None, port: int, announce: C
     Raises:
         TrackingError: if there is no such study, or MLflow's server does not start.
     """
-    page = tracker.page(require_study(name, tracker.studies()).run_id)
+    run_id = require_study(name, tracker.studies()).run_id
+    root = tracker.connection.pages if tracker.connection.is_server else f"http://127.0.0.1:{port}"
+    address, table = f"{root}/{tracker.page(run_id)}", tracker.table(run_id)
+    announce(address)
+    if table is not None:
+        announce(f"its trials as a table: {root}/{table}")
     if tracker.connection.is_server:
-        address = f"{tracker.connection.pages}/{page}"
-        announce(address)
         webbrowser.open(address.replace(tracker.connection.shown, tracker.connection.uri, 1))  # with the password it holds
         return
-    announce(f"http://127.0.0.1:{port}/{page}\nCtrl-C ends it")
+    announce("Ctrl-C ends it")
     # One worker: with several, every request waits 43 ms for a delayed acknowledgement (uvicorn #3149).
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
     try:

@@ -11,7 +11,7 @@ import torch
 
 import study
 from study.definition import StudyDefinition
-from study.tracking.records import OBJECTIVE_TAG
+from study.tracking.records import OBJECTIVE_TAG, SEARCHED_TAG
 
 RECORDED_LIBRARIES = ("torch", "torchvision", "ray", "optuna", "mlflow")
 
@@ -24,6 +24,7 @@ def provenance_tags(definition: StudyDefinition, data_digest: str) -> dict[str, 
         "study.definition_digest": definition.digest,
         "study.data_digest": data_digest,
         OBJECTIVE_TAG: definition.objective.key,
+        SEARCHED_TAG: ",".join(definition.space.parameters),
         "study.sampler": definition.search.sampler.name,
         "study.pruner": definition.search.pruner.name,
         "study.num_trials": str(definition.num_trials),

@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from study.errors import TrackingError, nearest
-from study.trial import Measurement, TrialConfig, TrialState, flatten
+from study.trial import TrialConfig, TrialState, flatten
 
 STATE_TAG = "study.trial_state"
 NUMBER_TAG = "study.trial_number"
 KIND_TAG = "study.kind"  # "study" | "trial"
 OBJECTIVE_TAG = "study.objective"  # a metric of each epoch: val_balanced_accuracy …
 DEFAULT_OBJECTIVE = "val_balanced_accuracy"
+SEARCHED_TAG = "study.searched"  # of a parent run: the searched keys, by commas
 KEY_TAG = "study.run_key"  # made by who asks for the run: by it a run is found whose creation was never answered
 DUPLICATE_TAG = "study.duplicate_of"  # run id of the one that counts
 NAME_TAG = "study.name"  # the run's own name may be changed in MLflow's pages; this stays
@@ -111,22 +112,27 @@ def params_of(config: TrialConfig) -> dict[str, str]:
     return {key: str(value) for key, value in flatten(config.model_dump()).items() if value is not None}
 
 
-def metrics_of(measurement: Measurement) -> dict[str, float]:
-    """A measurement's metrics by names that MLflow accepts: `val_recall.salt & pepper` becomes `val_recall.salt _ pepper`.
+def recorded_name(name: str) -> str:
+    """A metric's name as MLflow accepts it: `val_recall.salt & pepper` becomes `val_recall.salt _ pepper`."""
+    return re.sub(r"[^\w.\- :]", "_", name)[:MAX_NAME]
+
+
+def recorded(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics by the names that MLflow accepts.
 
     Raises:
         TrackingError: if two names become one, which would mix two curves.
     """
     names: dict[str, str] = {}
-    for name in measurement.metrics:
-        recorded = re.sub(r"[^\w.\- :]", "_", name)[:MAX_NAME]
-        if recorded in names:
+    for name in metrics:
+        accepted = recorded_name(name)
+        if accepted in names:
             raise TrackingError(
                 f"metric names must differ in letters, digits and `_.-: ` within {MAX_NAME} characters, "
-                f"but {names[recorded]!r} and {name!r} do not. Rename one of the classes."
+                f"but {names[accepted]!r} and {name!r} do not. Rename one of the classes."
             )
-        names[recorded] = name
-    return {recorded: measurement.metrics[name] for recorded, name in names.items()}
+        names[accepted] = name
+    return {accepted: metrics[name] for accepted, name in names.items()}
 
 
 def shortened(tags: Mapping[str, str]) -> dict[str, str]:

@@ -29,7 +29,7 @@ class _Files:
 def register_model(
     registry: Registry, name: str, exported_folder: Path, run_id: str, tags: Mapping[str, str], card: str = ""
 ) -> str:
-    """The number of the version that holds this very model: a new one, or the one that it was registered as before.
+    """The number of the version that holds this very model of this run: a new one, or the one that it was registered as before.
 
     The model is an artifact of the run that trained it; no file in it is a pickle. Every step may be repeated, and is, while
     the store is away and the registry's patience lasts.
@@ -69,7 +69,7 @@ def copy_version(registry: Registry, version: ModelVersion, name: str) -> str:
         )
 
     def copy() -> str:
-        known = registry.version_with_now(name, CONTENT_TAG, content)
+        known = registry.version_holding_now(name, content, version.run_id)
         if known is not None:
             return known
         entry = registry.connection.client.get_model_version(version.name, version.version)
@@ -82,7 +82,7 @@ def copy_version(registry: Registry, version: ModelVersion, name: str) -> str:
 
 
 def _registered(registry: Registry, name: str, package: Path, run_id: str, tags: Mapping[str, str], description: str) -> str:
-    known = registry.version_with_now(name, CONTENT_TAG, tags[CONTENT_TAG])
+    known = registry.version_holding_now(name, tags[CONTENT_TAG], run_id)
     if known is not None:
         return known
     client = registry.connection.client

@@ -24,7 +24,7 @@ MODEL_URI = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<vers
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"  # aliases
 
 # Tags of a version.
-CONTENT_TAG = "study.content_digest"  # of all that the answers depend on: by it nothing is registered twice
+CONTENT_TAG = "study.content_digest"  # of all that the answers depend on: by it and its run nothing is registered twice
 WEIGHTS_TAG = "study.weights_digest"
 PACKAGE_TAG = "study.package_digest"  # of every file in the package, our code among them
 
@@ -67,10 +67,15 @@ class Registry:
         """As `versions`, but none where there is no such model yet."""
         return self.patiently(f"look for `{name}`", lambda: self._known_versions(name))
 
-    def version_with_now(self, name: str, tag: str, value: str) -> str | None:
-        """The number of the oldest version with that tag, None where there is none; asked once, for a call of `patiently`."""
-        found = (version.version for version in reversed(self._known_versions(name)) if version.tags.get(tag) == value)
-        return next(found, None)
+    def version_holding_now(self, name: str, content: str, run_id: str) -> str | None:
+        """The number of the oldest version with that content of that run, else None; asked once, for a call of `patiently`.
+
+        Of that run: what its study found of it is not to be told of an equal model of another study, or of another recipe.
+        """
+        for version in reversed(self._known_versions(name)):
+            if version.tags.get(CONTENT_TAG) == content and version.run_id == run_id:
+                return version.version
+        return None
 
     def version_at(self, uri: str) -> ModelVersion:
         """The version that a model's address means now.

@@ -26,7 +26,8 @@ class Tracker(Protocol):
         """Run id of a new parent run, which keeps the definition as its artifact `definition.toml`.
 
         Args:
-            tags: with `KEY_TAG`, a run that was asked for with the same key is taken, if there is one.
+            tags: with `KEY_TAG`, a run that was asked for with the same key is taken, if there is one, and is RUNNING with
+                these tags: a driver that died had made it.
         """
 
     def describe(self, run_id: str, note: str, objective: str) -> None:
@@ -78,6 +79,9 @@ class Tracker(Protocol):
 
     def address(self, run_id: str) -> str:
         """What to open to see the run."""
+
+    def table_address(self, run_id: str) -> str | None:
+        """Where a study's trials are a table with what was searched, best first; None where no server shows one."""
 
     def find_study(self, name: str) -> str | None:
         """Parent run id of the newest launch of a study; None where there is none."""

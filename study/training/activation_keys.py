@@ -59,6 +59,8 @@ def activations_key(
         "computed": precision_of(images.device, autocast),
         "channels_last": config.compute.channels_last,
         "torch": torch.__version__,
+        # Where it is "rgb" the key stays what it was before there was another.
+        **({} if images.colour_mode == "rgb" else {"colour_mode": images.colour_mode}),
     }
     return _digest(json.dumps(parts, sort_keys=True).encode())
 

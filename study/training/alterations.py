@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from study.confirm_definition import Alteration
+from study.models.colour_modes import without_colour
 from study.training.batches import Entered, ImageInputs, Indices
 
 HALF_CIRCLE = 0.5  # of hues: each becomes the opposite one, brown becomes blue
@@ -45,25 +46,20 @@ def altered(pixels: Tensor, alteration: Alteration) -> Tensor:
 
     Args:
         pixels: uint8 [n, height, width, 3], left as they are.
-        alteration: "greyscale": luma in all three channels (ITU-R BT.601): what colour told is gone. "hue_shift": each hue
-            becomes the opposite one, saturation and lightest channel stay: what colour tells is now wrong.
+        alteration: "greyscale": luma in all three channels, as `colour_mode = "greyscale"` trains on: what colour told is
+            gone. "hue_shift": each hue becomes the opposite one, saturation and lightest channel stay: what colour tells is
+            now wrong.
     """
     change = CHANGES[alteration]
-    parts = [change(part.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) for part in torch.split(pixels, AT_ONCE)]
-    return torch.cat(parts).contiguous()
+    return torch.cat([change(part) for part in torch.split(pixels, AT_ONCE)]).contiguous()
 
 
-def _without_colour(images: Tensor) -> Tensor:
-    grey: Tensor = functional.rgb_to_grayscale(images, num_output_channels=3)
-    return grey
-
-
-def _in_opposite_hues(images: Tensor) -> Tensor:
-    turned: Tensor = functional.adjust_hue(images, HALF_CIRCLE)
-    return turned
+def _in_opposite_hues(pixels: Tensor) -> Tensor:
+    turned: Tensor = functional.adjust_hue(pixels.permute(0, 3, 1, 2), HALF_CIRCLE)
+    return turned.permute(0, 2, 3, 1)
 
 
 CHANGES: Mapping[Alteration, Callable[[Tensor], Tensor]] = {
-    "greyscale": _without_colour,
+    "greyscale": without_colour,
     "hue_shift": _in_opposite_hues,
 }

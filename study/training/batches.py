@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from study.models.classifier import Classifier
+from study.models.colour_modes import as_seen
 from study.models.normalization import Normalizer
 from study.models.resizing import resized
 from study.training.augmentation import Augmentation
 from study.training.mixing import Mixed, draw_mixture, mix
 from study.training.photo_reading import PhotoReader, open_reader
 from study.training.recycling import RecycledMemory
-from study.trial import AugmentationConfig
+from study.trial import AugmentationConfig, ColourMode
 
 Indices = npt.NDArray[np.int64]
 
@@ -79,6 +80,7 @@ class ImageInputs:
         reader: reads `images`; None: one that is opened for all of `photos`.
         is_channels_last: how images lie in memory when the network gets them.
         image_size: side that the photos are resized to before anything else is done to them; None: as they are packed.
+        colour_mode: whether their colour is left to them; it is taken before anything random is done to them.
     """
 
     images: npt.NDArray[np.uint8]
@@ -90,6 +92,7 @@ class ImageInputs:
     reader: PhotoReader | None = None
     is_channels_last: bool = True
     image_size: int | None = None
+    colour_mode: ColourMode = "rgb"
 
     @property
     def num_views(self) -> int:
@@ -104,7 +107,8 @@ class ImageInputs:
         """See `Inputs.enter`. The frozen stages compute in the precision that the caller's autocast asks for."""
         # Only they: in half precision, a place in a photo of 224 px would be a pixel off.
         with torch.autocast(self.device.type, enabled=False):
-            entered = self._normalized(raw if self.image_size is None else resized(raw, self.image_size), generator)
+            sized = raw if self.image_size is None else resized(raw, self.image_size)
+            entered = self._normalized(as_seen(sized, self.colour_mode), generator)
         return Entered(self.model.prefix(entered.activations), entered.mixed)
 
     def batch(self, indices: Indices) -> Tensor:

@@ -3,20 +3,20 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional
 
-from study.data.examples import examples_of
+from study.data.examples import Examples, examples_of
 from study.data.study_data import StudyData
 from study.models.classifier import Classifier
 from study.models.normalization import make_normalizer
 from study.training.batches import ImageInputs
+from study.training.evaluation import outputs_of
 from study.training.metrics import expected_calibration_error
 from study.training.photo_reading import open_reader
-from study.trial import Normalization
+from study.trial import ColourMode, Normalization
 
 # A network of modern depth is overconfident by 1 to 3 (Guo et al. 2017, table 1 and figure 7): ten times that, either way.
 LOWEST, HIGHEST = 0.05, 20.0
@@ -58,17 +58,31 @@ def calibrate(
     normalization: Normalization,
     device: torch.device,
     image_size: int | None = None,
+    colour_mode: ColourMode = "rgb",
 ) -> Calibration:
     """The model's temperature on the validation split; no other split is read.
 
     Args:
         image_size: side of the photos that the model was trained on; None: as they are packed.
+        colour_mode: that the model was trained in.
     Raises:
         ValueError: if the split is empty, or the target is a number.
     """
     if data.values is not None:
         raise ValueError("only probabilities can be calibrated, but the target is a number")
-    outputs, labels = _validation_outputs(model, data, normalization, device, image_size)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    examples = examples_of(data)
+    inputs = ImageInputs(
+        data.images,
+        make_normalizer(normalization, data.statistics, colour_mode),
+        model,
+        device,
+        photos=examples.photos,
+        reader=open_reader(data.images, examples.photos[examples.val].reshape(-1), device),
+        image_size=image_size,
+        colour_mode=colour_mode,
+    )
+    outputs, labels = _validation_outputs(inputs, examples)
     return calibration_of(outputs, labels)
 
 
@@ -114,20 +128,9 @@ def _error(outputs: Tensor, labels: Tensor, temperature: float) -> float:
     return float(expected_calibration_error((outputs / temperature).softmax(dim=1).float(), labels))
 
 
-def _validation_outputs(
-    model: Classifier, data: StudyData, normalization: Normalization, device: torch.device, image_size: int | None
-) -> tuple[Tensor, Tensor]:
-    """Scores [num_examples, num_classes] and labels of the validation split. Leaves the model on `device`, in evaluation."""
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.eval()
-    examples = examples_of(data)
+def _validation_outputs(inputs: ImageInputs, examples: Examples) -> tuple[Tensor, Tensor]:
+    """Scores [num_examples, num_classes] and labels of the validation split. Leaves the model in evaluation."""
     positions = examples.val
     if len(positions) == 0:
         raise ValueError("a temperature needs at least one example, but the validation split is empty")
-    reader = open_reader(data.images, examples.photos[positions].reshape(-1), device)
-    normalizer = make_normalizer(normalization, data.statistics)
-    inputs = ImageInputs(data.images, normalizer, model, device, photos=examples.photos, reader=reader, image_size=image_size)
-    batches = np.split(positions, range(BATCH_SIZE, len(positions), BATCH_SIZE))
-    with torch.no_grad():
-        outputs = [model.suffix(inputs.enter(raw, None).activations).float() for raw in inputs.read(batches)]
-    return torch.cat(outputs), torch.tensor(examples.labels[positions])
+    return outputs_of(inputs.model, inputs, positions, BATCH_SIZE).float(), torch.tensor(examples.labels[positions])

@@ -103,8 +103,9 @@ def _train(training: Training, epoch: int, batches: Sequence[Indices], watch: _S
 
 def _evaluate(training: Training) -> Evaluation:
     positions = training.examples.val
+    at_once = min(training.config.batch_size, training.steps.micro_batch or training.config.batch_size)
     # A head on pooled features: one product of matrices instead of a batch at a time.
-    batch_size = len(positions) if training.has_small_steps else training.config.batch_size
+    batch_size = len(positions) if training.has_small_steps else at_once
     with training.steps.arithmetic.autocast():
         return evaluate(training.model, training.inputs, training.targets, positions, batch_size)
 

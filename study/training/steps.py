@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from study.errors import TrialError
 from study.models.classifier import Classifier
 from study.training.averaging import RunningMean
 from study.training.batches import Inputs
+from study.training.memory import halved
 from study.training.precision import Arithmetic, Suffix
 from study.training.schedules import Schedule
 from study.training.targets import Targets
@@ -87,7 +87,6 @@ class Steps:
             except torch.OutOfMemoryError:
                 self.optimizer.zero_grad(set_to_none=True)
                 generator.set_state(before)
-            # After the handler: while it lasts, its traceback holds the tensors that did not fit.
             self._halve(len(positions))
 
     def _accumulate(self, raw: Tensor, positions: Tensor, generator: torch.Generator) -> Tensor:
@@ -105,8 +104,12 @@ class Steps:
         return total
 
     def _pieces(self, raw: Tensor, positions: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batch in pieces of equal size, give or take one: a small last piece would upset batch norm."""
-        num_pieces = math.ceil(len(positions) / min(self.micro_batch or len(positions), len(positions)))
+        """The batch in pieces of equal size, give or take one: a small last piece would upset batch norm.
+
+        None is smaller than the model can be trained on, though one be larger than was asked for: five in twos are 3 and 2.
+        """
+        asked = math.ceil(len(positions) / min(self.micro_batch or len(positions), len(positions)))
+        num_pieces = min(asked, max(len(positions) // self.smallest_piece, 1))
         by_example = raw.view(len(positions), -1, *raw.shape[1:])
         for raw_piece, positions_piece in zip(
             by_example.tensor_split(num_pieces), positions.tensor_split(num_pieces), strict=True
@@ -115,14 +118,7 @@ class Steps:
 
     def _halve(self, num_examples: int) -> None:
         size = min(self.micro_batch or num_examples, num_examples)
-        if size // 2 < self.smallest_piece:
-            raise TrialError(
-                f"a trial must fit the device's memory, but it runs out with {size} examples at a time. Use a smaller "
-                f"backbone or image_size, a higher freeze_depth, or fewer trials a GPU ([resources] gpus)."
-            )
-        self.micro_batch = size // 2
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        self.micro_batch = halved(size, self.smallest_piece)
         logger.warning(
             "out of memory with %d examples at once: going on with %d, gradients add up to %d",
             size,

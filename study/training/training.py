@@ -186,7 +186,7 @@ def start_training(
     arithmetic = resolve_arithmetic(config.compute, device)
     model.to(device, memory_format=torch.channels_last if config.compute.channels_last else torch.contiguous_format)  # type: ignore[call-overload]
     examples = examples_of(data)
-    normalizer = make_normalizer(config.normalization, data.statistics)
+    normalizer = make_normalizer(config.normalization, data.statistics, config.colour_mode)
     images = ImageInputs(
         data.images,
         normalizer,
@@ -197,6 +197,7 @@ def start_training(
         reader=open_reader(data.images, examples.photos[np.concatenate([examples.train, examples.val])].reshape(-1), device),
         is_channels_last=config.compute.channels_last,
         image_size=config.image_size,
+        colour_mode=config.colour_mode,
     )
     inputs, cache_facts = open_inputs(
         images, data, examples, config, weights_digest=weights_digest, cache=cache, autocast=arithmetic.autocast
@@ -212,7 +213,7 @@ def start_training(
         is_log=data.is_log,
     )
     batches = split_batches(strategy.epoch_order(1), config.batch_size)
-    smallest_piece = _smallest_piece(model, batches)
+    smallest_piece = _smallest_piece(model, batches, config.compute.micro_batch)
     optimizer = make_optimizer(model, config.optimizer)
     steps = Steps(
         model=model,
@@ -260,7 +261,7 @@ def _is_small_head(model: Classifier, batch_size: int) -> bool:
     return not model.trainable_stages and is_small_step(num_weights, batch_size)
 
 
-def _smallest_piece(model: Classifier, batches: list[Indices]) -> int:
+def _smallest_piece(model: Classifier, batches: list[Indices], micro_batch: int | None) -> int:
     """Examples that must be computed at once.
 
     Raises:
@@ -274,6 +275,11 @@ def _smallest_piece(model: Classifier, batches: list[Indices]) -> int:
         raise TrialError(
             "batch norm needs two photos or more in each step, but one step has a single one. "
             "Use batch_size = 2 or more, or freeze_depth = 1.0."
+        )
+    if micro_batch is not None and micro_batch < 2:
+        raise TrialError(
+            f"batch norm needs two photos or more at once, but compute.micro_batch = {micro_batch}. "
+            f"Use compute.micro_batch = 2 or more, or freeze_depth = 1.0."
         )
     return 2
 

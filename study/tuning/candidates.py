@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from study.definition import StudyDefinition, parse_definition
 from study.errors import RegistryError
 from study.search.advisor import Advisor, Outcome, load_study
+from study.search.notes import search_notes
 from study.search.storages import Storage, open_storage
 from study.settings import Settings
 from study.tracking.registry import ModelVersion, Registry
@@ -24,14 +25,15 @@ def version_of_trial(
     Raises:
         StudyError: if the trial's weights or the study's photos are gone, or a store cannot be used.
     """
-    known = [version for version in registry.known_versions(name) if _is_of(version, name, trial)]
+    storage = open_storage(settings.storage)
+    notes = search_notes(name, storage, "promote")
+    definition = parse_definition(notes["definition"], Path(notes["file"]))
+    outcome = outcome_of(definition, storage, trial)
+    known = [version for version in registry.known_versions(name) if outcome is not None and is_of(version, outcome)]
     if known:
         return known[0]
     announce(f"trial {trial} of {name} is not registered yet: its model is rebuilt and registered")
-    storage = open_storage(settings.storage)
-    notes = load_study(name, storage).user_attrs
-    prepared = prepare(parse_definition(notes["definition"], Path(notes["file"])), settings)
-    outcome = outcome_of(prepared.definition, storage, trial)
+    prepared = prepare(definition, settings)
     if outcome is None or outcome.run_id is None or prepared.data.digest != notes["data_digest"]:
         raise RegistryError(
             f"a trial's model is registered from its run and on the photos that it was trained with, but trial {trial} of "
@@ -42,9 +44,13 @@ def version_of_trial(
     return registry.version_at(f"models:/{name}/{number}")
 
 
-def _is_of(version: ModelVersion, study: str, trial: int) -> bool:
-    """Whether a version is of this trial: a model may also have versions that other studies were promoted with."""
-    return version.tags.get("study.name", study) == study and version.tags.get("study.trial_number") == str(trial)
+def is_of(version: ModelVersion, outcome: Outcome) -> bool:
+    """Whether a version is of this very trial: its run trained it.
+
+    Name and number do not say so: a study that was deleted and run again has both, and a model may have versions that other
+    studies were promoted with. A version that does not tell its run is not taken; the trial is registered anew.
+    """
+    return outcome.run_id is not None and version.run_id == outcome.run_id
 
 
 def outcome_of(definition: StudyDefinition, storage: Storage, trial: int) -> Outcome | None:

@@ -44,7 +44,7 @@ from study.tuning.ray_adapters import (  # noqa: E402
     StudyTrainable,
     TrialBundle,
 )
-from study.tuning.worker import TrialTask  # noqa: E402
+from study.tuning.trial_task import TrialTask  # noqa: E402
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ other. All recipes get the same seeds and folds, so that they can be compared in
 best is not repeated further (study/search/race.py), and comes after those that went the whole way.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -13,17 +13,20 @@ from study.confirm_definition import Alteration, prefix_of
 from study.definition import ConfirmDefinition, StudyDefinition
 from study.errors import StudyError
 from study.intervals import Place
-from study.search.advisor import Advisor, Outcome, derive_seed, study_names
-from study.search.first_points import first_points
-from study.search.outcomes import Proposal, is_candidate
-from study.search.race import REPETITION_KEYS, plan_of, recipe_of
+from study.search.advisor import Advisor, Outcome, derive_seed
+from study.search.failures import AnotherDriverError
+from study.search.notes import is_begun, own_notes
+from study.search.outcomes import Proposal
+from study.search.ranking import key_of, ranked_outcomes
+from study.search.recipes import REPETITION_KEYS, recipe_of
 from study.search.storages import Storage
 from study.search_definition import PrunerDefinition, SamplerDefinition, SearchDefinition
 from study.space import Choices, SearchSpace
 from study.tracking.provenance import provenance_tags
-from study.tracking.records import KEY_TAG, TrialRecord
+from study.tracking.records import KEY_TAG, STOP_TAG, TrialRecord
 from study.tracking.tracker import Tracker
 from study.trial import TrialState
+from study.tuning.first_failures import HopelessError, why_hopeless
 from study.tuning.kept_weights import KeptWeights
 from study.tuning.launch import NUM_KEPT_WEIGHTS, Executor, StudyListener
 from study.tuning.ledger import Ledger
@@ -40,13 +43,8 @@ RACE = PrunerDefinition.model_validate({"name": "wilcoxon", "p_threshold": 0.05}
 
 
 def recipes_to_confirm(outcomes: Sequence[Outcome], definition: StudyDefinition, top: int) -> list[Outcome]:
-    """The best completed trials with different recipes, best first; seeds and folds make no recipe."""
-    sign = -1 if definition.objective.is_maximized else 1
-    candidates = sorted(filter(is_candidate, outcomes), key=lambda outcome: (sign * (outcome.value or 0.0), outcome.number))
-    chosen: dict[str, Outcome] = {}
-    for outcome in candidates:
-        chosen.setdefault(repr(recipe_of(outcome.searched)), outcome)
-    return list(chosen.values())[:top]
+    """The best trial of each of the best recipes, best first (study/search/ranking.py); seeds and folds make no recipe."""
+    return [recipe.trials[0] for recipe in ranked_outcomes(outcomes, definition)[:top]]
 
 
 def confirming_definition(definition: StudyDefinition, chosen: Sequence[Outcome]) -> StudyDefinition:
@@ -80,7 +78,7 @@ def stored_repetitions(definition: StudyDefinition, outcomes: Sequence[Outcome],
     Args:
         outcomes: of the search.
     """
-    if definition.confirm is None or definition.name + SUFFIX not in study_names(storage):
+    if definition.confirm is None or not is_begun(definition.name + SUFFIX, storage):
         return None
     chosen = recipes_to_confirm(outcomes, definition, definition.confirm.top)
     return Advisor.resume(confirming_definition(definition, chosen), storage)
@@ -94,14 +92,17 @@ def confirm(
     storage: Storage,
     listener: StudyListener,
     parent_run_id: str,
+    guard: Callable[[], None] = lambda: None,
 ) -> list[Confirmed] | None:
     """Runs what is left of the repetitions; the recipes, best mean on validation first. None if it was interrupted.
 
     Args:
         outcomes: of the search.
         parent_run_id: the search's run.
+        guard: raises when the study is not this process's any more.
     Raises:
         StudyError: if a store could not be written.
+        HopelessError: if the first repetitions all failed, for one reason; the others wait for `study resume`.
     """
     definition = prepared.definition
     assert definition.confirm is not None, "the definition asks for it"
@@ -114,10 +115,11 @@ def confirm(
         reads_test=True,
         altered_tests=definition.confirm.altered_tests,
     )
-    is_resumed = repeated.definition.name in study_names(storage)
+    is_resumed = is_begun(repeated.definition.name, storage)
     run_id, advisor = _open(repeated, parent_run_id, tracker, storage)
+    advisor.heed(guard)
     folder = prepared.settings.study_folder(repeated.definition.name)
-    kept = KeptWeights(folder, definition.objective, NUM_KEPT_WEIGHTS, advisor.outcomes(), repeated.shared)
+    kept = KeptWeights(folder, repeated.definition, NUM_KEPT_WEIGHTS, advisor.outcomes(), repeated.shared)
     ledger = Ledger(
         advisor,
         tracker,
@@ -132,14 +134,21 @@ def confirm(
     try:
         executor.for_study(repeated).run(ledger)
         ledger.interrupt_open()
+    except AnotherDriverError:
+        raise  # what runs is that driver's
     except BaseException:
-        with suppress(StudyError):  # the first error is the news; a store that is away cannot be told
+        with suppress(StudyError):  # the first error is the news; a store that is away cannot be told, the other one can
             ledger.interrupt_open()
+        with suppress(StudyError):
             tracker.end_study(run_id, TrialState.INTERRUPTED, {}, {})
         raise
     if not advisor.is_over:
-        tracker.end_study(run_id, TrialState.INTERRUPTED, {}, {})
+        reason = why_hopeless(ledger.hopeless) if ledger.hopeless else None
+        tracker.end_study(run_id, TrialState.INTERRUPTED, {}, {STOP_TAG: reason} if reason else {})
+        if reason is not None:
+            raise HopelessError(f"of the repetitions, {reason}")
         return None
+    kept.settle()
     records = tracker.trials(run_id)
     confirmed = summarized(chosen, advisor.outcomes(), records, repeated.definition, repeated.altered_tests)
     tracker.end_study(run_id, TrialState.COMPLETE, summary_of(confirmed, definition), {})
@@ -175,10 +184,11 @@ def _open(repeated: PreparedStudy, parent_run_id: str, tracker: Tracker, storage
     """
     name = repeated.definition.name.removesuffix(SUFFIX)
     definition = repeated.definition
-    if definition.name in study_names(storage):
+    if is_begun(definition.name, storage):
+        run_id = own_notes(definition.name, storage)["run_id"]
         advisor = Advisor.resume(definition, storage)
-        tracker.reopen(advisor.notes["run_id"])
-        return advisor.notes["run_id"], advisor
+        tracker.reopen(run_id)
+        return run_id, advisor
     tags = provenance_tags(definition, repeated.data.digest) | {CONFIRMS_TAG: name, KEY_TAG: parent_run_id + SUFFIX}
     run_id = tracker.begin_study(definition.name, definition.experiment_name, tags, definition.text, definition.question)
     return run_id, Advisor.create(definition, storage, {"run_id": run_id, "confirms": name})
@@ -191,32 +201,28 @@ def summarized(
     definition: StudyDefinition,
     altered_tests: Sequence[Alteration] = (),
 ) -> list[Confirmed]:
-    """The recipes, best mean on validation first.
+    """The recipes, the best first (study/search/ranking.py, as in the report), each with the mean of its own repetitions.
 
     Args:
         definition: of the repetitions.
         altered_tests: copies of the test split that they were measured on as well.
     """
     metric = definition.objective.metric
-    race = plan_of(definition, first_points(definition))
-    for repetition in repetitions:
-        race.add(repetition)
     metrics_of = {record.number: record.metrics for record in records}
+    trial_with = {key_of(outcome.searched): outcome.number for outcome in chosen}
     confirmed = []
-    for outcome in chosen:
-        recipe = recipe_of(outcome.searched)
-        own = [one for one in repetitions if recipe_of(one.searched) == recipe and one.state is TrialState.COMPLETE]
+    for ranked in ranked_outcomes(repetitions, definition):
+        own = sorted(ranked.trials, key=lambda one: one.number)
         places = {one.number: (one.config.fold, one.config.seed or 0) for one in own}
         num_folds = definition.data.split.folds
         val = interval_of({places[one.number]: one.value for one in own if one.value is not None}, num_folds)
         told = {places[one.number]: metrics_of.get(one.number, {}) for one in own}
         test = _interval_on(None, told, metric, num_folds)
         altered = {name: found for name in altered_tests if (found := _interval_on(name, told, metric, num_folds)) is not None}
-        if val is not None and test is not None:
-            confirmed.append(Confirmed(outcome.number, recipe, val, test, altered))
-    sign = -1 if definition.objective.is_maximized else 1
-    # A beaten recipe's mean is of fewer rounds, which may have been the easier ones.
-    return sorted(confirmed, key=lambda one: (race.is_beaten(one.searched), sign * one.val.mean))
+        trial = trial_with.get(key_of(ranked.recipe))
+        if trial is not None and val is not None and test is not None:
+            confirmed.append(Confirmed(trial, ranked.recipe, val, test, altered))
+    return confirmed
 
 
 def _interval_on(

@@ -1,6 +1,8 @@
 """How a command's two output streams share the one file that Ray keeps of a job, and are told apart again."""
 
 import io
+import json
+import re
 import sys
 from enum import StrEnum
 from typing import BinaryIO
@@ -8,6 +10,11 @@ from typing import BinaryIO
 BEGIN = "=== study ==="  # what stands before is Ray's own
 ACCEPTED = "=== accepted ==="  # what stands before is why it may be refused
 OUT = "\x1e| "  # in front of a line of standard output; a bar alone begins many a table on standard error
+ANNOUNCED = re.compile(r'=== marks (".*") ===')  # before BEGIN, where a client that does not know it takes it for Ray's own
+OTHER_MARKS = (
+    "The cluster's `study` is older than the one here and does not say how it marks its lines, so marks may stand in front of "
+    "them. Update the cluster, or install its version here (its image has it)."
+)
 
 
 class Stream(StrEnum):
@@ -30,21 +37,29 @@ class Streams:
         self.has_begun = False
         self.is_accepted = False
         self.preamble: list[str] = []
+        self._mark: str | None = None  # as the cluster announced it; who looks may have another version than the cluster
 
     def take(self, line: str) -> tuple[Stream, str] | None:
         """Which stream a line belongs to, and the line without its mark; None for one that is not the command's."""
         if not self.has_begun:
-            self.has_begun = line == BEGIN
-            if not self.has_begun and line.strip():
-                self.preamble.append(line.strip())
+            self._take_before(line)
             return None
         if line == ACCEPTED:
             self.is_accepted = True
-            return None
-        if line.startswith(OUT):
-            return Stream.OUT, line.removeprefix(OUT)
+            return (Stream.ERR, OTHER_MARKS) if self._mark is None else None
+        mark = self._mark or OUT
+        if line.startswith(mark):
+            return Stream.OUT, line.removeprefix(mark)
         # A line without content: no editor keeps the blank behind the mark, and it is the same.
-        return (Stream.OUT, "") if line == OUT.rstrip() else (Stream.ERR, line)
+        return (Stream.OUT, "") if line == mark.rstrip() else (Stream.ERR, line)
+
+    def _take_before(self, line: str) -> None:
+        self.has_begun = line == BEGIN
+        announced = ANNOUNCED.fullmatch(line)
+        if announced is not None:
+            self._mark = json.loads(announced[1])
+        elif not self.has_begun and line.strip():
+            self.preamble.append(line.strip())
 
 
 class MarkedOutput(io.RawIOBase):
@@ -66,6 +81,11 @@ class MarkedOutput(io.RawIOBase):
             self._is_line_begun = not line.endswith(b"\n")
         self._file.flush()
         return len(data)
+
+
+def announced(mark: str = OUT) -> str:
+    """The line that says what stands in front of each line of standard output."""
+    return f"=== marks {json.dumps(mark)} ==="
 
 
 def say_mark(mark: str) -> None:

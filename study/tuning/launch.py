@@ -10,11 +10,12 @@ from typing import Protocol
 from study.definition import StudyDefinition
 from study.errors import StudyError
 from study.search.advisor import Advisor, Outcome
+from study.search.failures import AnotherDriverError
 from study.tracking.patience import Patience
 from study.tracking.records import STOP_TAG
 from study.tracking.tracker import Tracker
 from study.trial import TrialState
-from study.tuning.first_failures import HOPELESS_FAILURES
+from study.tuning.first_failures import why_hopeless
 from study.tuning.kept_weights import KeptWeights
 from study.tuning.ledger import Ledger, Listener
 from study.tuning.log_file import log_tags
@@ -68,6 +69,7 @@ class StudyOutcome:
         outcomes: of every trial that ended, in this launch or an earlier one.
         winner: the best completed trial, its model registered; None where no trial completed or the study was interrupted.
         address: where its runs are to be seen.
+        table_address: where its trials are a table of what was searched; None where no server shows one.
         is_interrupted: trials are left for `study resume`.
         stop_reason: why the search ended before it had all its trials; None if it did not.
         front: with two objectives, the trials that no other beats in both.
@@ -83,6 +85,7 @@ class StudyOutcome:
     stop_reason: str | None = None
     front: Sequence[Outcome] = ()
     confirmed: Sequence[Confirmed] = ()
+    table_address: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class Launch:
         earlier = self.advisor.outcomes()
         output_folder = self.prepared.settings.study_folder(definition.name)
         shared = self.prepared.shared
-        kept_weights = KeptWeights(output_folder, definition.objective, _num_kept(definition), earlier, shared)
+        kept_weights = KeptWeights(output_folder, definition, NUM_KEPT_WEIGHTS, earlier, shared)
         ledger = Ledger(
             self.advisor,
             self.tracker,
@@ -120,7 +123,11 @@ class Launch:
             ledger.interrupt_open()
             outcomes = self.advisor.outcomes()
             is_interrupted = not self.advisor.is_over
+            if not is_interrupted:
+                kept_weights.settle()
             winner = None if is_interrupted else self._register_winner(outcomes)
+        except AnotherDriverError:
+            raise  # what runs is that driver's
         except BaseException:
             # The first error is the news; a store that is away cannot be told, but the other one can.
             with suppress(StudyError):
@@ -129,7 +136,7 @@ class Launch:
                 self.tracker.end_study(self.run_id, TrialState.INTERRUPTED, {}, {})
             raise
         state = TrialState.INTERRUPTED if is_interrupted else TrialState.COMPLETE if winner else TrialState.FAIL
-        reason = _why_hopeless(ledger.hopeless) or self.advisor.stop_reason
+        reason = why_hopeless(ledger.hopeless) if ledger.hopeless else self.advisor.stop_reason
         self.tracker.describe(self.run_id, _answer(definition, outcomes, winner, reason), definition.objective.key)
         self.tracker.end_study(self.run_id, state, _summary(outcomes, winner), {} if reason is None else {STOP_TAG: reason})
         return StudyOutcome(
@@ -141,21 +148,13 @@ class Launch:
             is_interrupted=is_interrupted,
             stop_reason=reason,
             front=self.advisor.pareto_front() if definition.objective.cost else (),
+            table_address=self.tracker.table_address(self.run_id),
         )
 
     def _register_winner(self, outcomes: Sequence[Outcome]) -> Winner | None:
         self.listener.study_ending()
         patience = Patience(REGISTRY_PATIENCE_S, self.listener.notice)
         return register_winner(self.prepared, outcomes, self.tracker, self.run_id, patience)
-
-
-def _num_kept(definition: StudyDefinition) -> int:
-    """Trials whose weights stay: whichever is confirmed as the best must be there to be promoted."""
-    return max(NUM_KEPT_WEIGHTS, definition.confirm.top if definition.confirm else 0)
-
-
-def _why_hopeless(cause: str | None) -> str | None:
-    return None if cause is None else f"the first {HOPELESS_FAILURES} trials failed alike: {cause}"
 
 
 def _summary(outcomes: Sequence[Outcome], winner: Winner | None) -> dict[str, float]:
@@ -176,6 +175,9 @@ def _answer(definition: StudyDefinition, outcomes: Sequence[Outcome], winner: Wi
         lines += [
             f"**Best: trial {winner.outcome.number}, {definition.objective.key} {winner.outcome.value:.3f}** "
             f"(a model that looks at no photo: {winner.chance:.3f}). {recipe}",
+            f"Its recipe's mean over folds and seeds is the best: {winner.recipe_mean:.3f} (n = {winner.num_repetitions})."
+            if winner.is_repeated
+            else "",
             f"Model: `{winner.model_uri}`, version {winner.model_version}.",
             "One search on one validation split: near neighbours on the leaderboard may differ by chance.",
         ]

@@ -5,12 +5,16 @@ Whoever runs the trials (Ray or the present process) calls `begin`, `record` and
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from study.definition import Objective
+from study.errors import StudyError
 from study.search.advisor import Advisor, Outcome, Proposal
+from study.search.failures import AnotherDriverError
 from study.search_definition import QUANTITIES
+from study.tracking.failures import RecordRefusedError
 from study.tracking.tracker import Tracker
 from study.trial import Failure, Measurement, TrialConfig, TrialState
 from study.tuning.first_failures import FirstFailures
@@ -103,7 +107,7 @@ class Ledger:
         self._objective = objective
         self._listeners = tuple(listeners)
         self._open: dict[int, TrialProgress] = {}
-        self._failures = FirstFailures()
+        self._failures = FirstFailures(has_hope=any(one.state is not TrialState.FAIL for one in advisor.outcomes()))
         self.stopwatch = Stopwatch()
         self.is_interrupted = False
         self.hopeless: str | None = None  # why all of the first trials failed, where they failed alike
@@ -213,10 +217,22 @@ class Ledger:
         self._close(trial)
 
     def interrupt_open(self) -> None:
-        """Marks every trial that is still open as interrupted: it waits in Optuna for `study resume`."""
+        """Marks every trial that is still open as interrupted: it waits in Optuna for `study resume`.
+
+        Raises:
+            StudyError: the first, if a store fails: the other trials are marked all the same, as far as the other store goes.
+        """
         self.is_interrupted = True
+        errors = list[StudyError]()
         for number in self.open_trials:
-            self.finish(number)
+            try:
+                self.finish(number)
+            except AnotherDriverError:
+                raise  # the others are that driver's as well
+            except StudyError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def _repeat(self, trial: TrialProgress, repeated: int) -> None:
         """Ends a trial whose recipe was trained before, seed included or left open: what it reached is told again."""
@@ -238,13 +254,16 @@ class Ledger:
     def _run_of(self, proposal: Proposal, tags: Mapping[str, str]) -> tuple[str, int]:
         """The proposal's MLflow run and the last epoch recorded there."""
         if proposal.run_id is not None:
-            self._tracker.reopen(proposal.run_id)
-            history = self._tracker.history(proposal.run_id, "val_loss")
-            return proposal.run_id, history[-1][0] if history else 0
+            # Refused: somebody deleted it in MLflow. The trial goes on in a new one, or it would end every resume.
+            with suppress(RecordRefusedError):
+                self._tracker.reopen(proposal.run_id)
+                history = self._tracker.history(proposal.run_id, "val_loss")
+                return proposal.run_id, history[-1][0] if history else 0
         all_tags = {**tags, **self._tags_of(proposal)}
         if proposal.repeats is not None:  # nobody trains it: it has no log
             all_tags.pop(LOG_TAG, None)
-        run_id = self._tracker.begin_trial(self._parent_run_id, proposal.number, proposal.config, all_tags, self._is_resumed)
+        may_exist = self._is_resumed or proposal.run_id is not None
+        run_id = self._tracker.begin_trial(self._parent_run_id, proposal.number, proposal.config, all_tags, may_exist)
         self._advisor.attach_run(proposal.number, run_id)
         return run_id, 0
 

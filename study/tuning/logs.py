@@ -20,7 +20,8 @@ def find_log(name: str, trial: int | None, settings: Settings) -> Path:
     """The log of a study's trial, or of its driver.
 
     Raises:
-        SearchError: if the study or the trial left none, or it is still on a node that shares no folder.
+        SearchError: if the study or the trial left none, as one that repeats another, or it is still on a node that shares no
+            folder.
         DefinitionError: if it lies under an address that cannot be read.
     """
     folder = settings.study_folder(name)
@@ -31,15 +32,40 @@ def find_log(name: str, trial: int | None, settings: Settings) -> Path:
     file = driver_log_file(folder) if trial is None else trial_log_file(folder, trial)
     if trial is not None and settings.shared_address:
         SharedFiles(settings.shared_address, name).fetch(file)
-        _require_sent(file, name, trial, settings)
     if not file.exists():
+        if trial is not None:
+            _require_trained(name, trial, settings)
+            _require_sent(name, trial, settings)
         what = "the driver" if trial is None else f"trial {trial}"
         raise SearchError(f"what has begun has a log, but there is none of {what} in {folder / LOG_FOLDER}. {_known(folder)}")
     return file
 
 
-def _require_sent(file: Path, name: str, trial: int, settings: Settings) -> None:
-    if not file.exists():
+def _require_trained(name: str, trial: int, settings: Settings) -> None:
+    repeated = _repeated(name, trial, settings)
+    if repeated is not None:
+        raise SearchError(
+            f"a trial that was trained has a log, but trial {trial} of {name} was told the result of trial {repeated}, which "
+            f"had the same recipe. See that one's: study logs {name} {repeated}"
+        )
+
+
+def _repeated(name: str, trial: int, settings: Settings) -> int | None:
+    """Whose result a trial was told; None for one that was trained, or where Optuna's storage cannot be asked now."""
+    # Here, because Optuna takes 0.3 s to be imported, and a log that is there needs none of it.
+    from study.search.storages import is_fresh, open_storage
+    from study.search.stored_trials import read_stored_study, repeated_by
+
+    if is_fresh(settings.storage):
+        return None
+    try:
+        return repeated_by(trial, read_stored_study(name, open_storage(settings.storage)).trials)
+    except SearchError:
+        return None
+
+
+def _require_sent(name: str, trial: int, settings: Settings) -> None:
+    if settings.shared_address:
         there = trial_log_file(settings.node_folder(name), trial)
         raise SearchError(
             f"with STUDY_SHARED a trial's log comes from its node when the trial ends, but trial {trial} of {name} sent none"

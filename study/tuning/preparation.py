@@ -1,27 +1,29 @@
 """Everything that can be wrong is found here, before the first trial: names, photos, weights, options."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.confirm_definition import Alteration
+from study.confirm_definition import Alteration, prefix_of
 from study.data.dataset import prepare_data
+from study.data.examples import examples_of
 from study.data.sources import open_source
 from study.data.stored_data import ARRAYS_FILE, DATA_FILE, read_file
 from study.data.study_data import StudyData
 from study.definition import StudyDefinition
-from study.errors import DefinitionError
+from study.errors import DataError, DefinitionError
 from study.models.backbones import check_backbone
 from study.models.weights import ResolvedWeights, resolve_weights
 from study.search.pruners import build_pruner, most_epochs
 from study.search.samplers import rehearse_sampler
 from study.settings import Settings
 from study.space import Choices
+from study.tracking.records import MAX_NAME, recorded_name
 from study.trial import TrialConfig
 from study.tuning.ledger import TrialProgress
 from study.tuning.shared_files import SharedFiles
-from study.tuning.worker import TrialTask
+from study.tuning.trial_task import TrialTask
 
 Recipe = tuple[str, str]  # backbone and what `weights` says
 
@@ -124,6 +126,8 @@ def prepare(
     data = prepare_data(definition, settings.cache_folder, on_progress)
     if data.classes:
         definition.objective.check_classes(data.num_classes)
+        _check_class_names(data.classes, definition)
+    _check_test(definition, data)
     return PreparedStudy(definition, settings, data, weights)
 
 
@@ -136,6 +140,37 @@ def _check_folds(definition: StudyDefinition) -> None:
             f"`fold` must be under the number of folds, {num_folds}, but {definition.file} asks for {max(asked)}. "
             f"Set folds in [data.split], or ask for less."
         )
+
+
+def _check_test(definition: StudyDefinition, data: StudyData) -> None:
+    """A source may bring a split of its own without test photos: the search has no use for them, the repetitions have."""
+    if definition.confirm is None:
+        return
+    if any(len(examples_of(data.with_fold(fold)).test) == 0 for fold in range(len(data.folds))):
+        raise DefinitionError(
+            f"[confirm] measures on the test split, but {data.report.origin} has nothing in it ({definition.file}). "
+            f"Bring test photos (in a folder, test/ beside train/ and val/), or run a study without [confirm]."
+        )
+
+
+def _check_class_names(classes: Sequence[str], definition: StudyDefinition) -> None:
+    """Each class has metrics of its own, which MLflow knows by fewer characters than a name may have."""
+    splits = ["val", *([prefix_of(), *map(prefix_of, definition.confirm.altered_tests)] if definition.confirm else [])]
+    longest = f"{max(splits, key=len)}_precision."
+    class_of: dict[str, str] = {}
+    for name in classes:
+        other = class_of.setdefault(recorded_name(longest + name), name)
+        if other != name:
+            raise DataError(
+                f"class names must differ in letters, digits and `_.-: ` within {MAX_NAME - len(longest)} characters, by which "
+                f"MLflow knows their metrics, but {_shown(other)} and {_shown(name)} of {definition.file} do not. "
+                f"Rename one of them."
+            )
+
+
+def _shown(name: str) -> str:
+    """A class's name; of a long one its beginning and end."""
+    return repr(name if len(name) <= 80 else f"{name[:40]}…{name[-40:]}")
 
 
 def _sizes_with(backbone: str, definition: StudyDefinition) -> set[int]:

@@ -22,7 +22,8 @@ from study.trial import Failure
 from study.tuning.admission import wait_until_admitted
 from study.tuning.ledger import Ledger, TrialProgress
 from study.tuning.trial_log import TrialLog, with_log
-from study.tuning.worker import StepReport, TrialSession, TrialTask, WarmProcess
+from study.tuning.trial_task import StepReport, TrialTask
+from study.tuning.worker import TrialSession, WarmProcess
 
 logger = logging.getLogger(__name__)
 

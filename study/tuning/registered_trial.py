@@ -25,11 +25,8 @@ from study.training.evaluation import Evaluation, evaluate_split
 from study.training.targets import training_moments
 from study.tuning.chance import chance_level
 from study.tuning.preparation import PreparedStudy
+from study.tuning.rounding import rounding_allowance
 from study.tuning.trial_files import rebuild_trained, weights_file
-
-# Between the trial's own measurement and this one lie another machine or batch size: rounding, not another model. Of a share
-# it is so much, of a number beyond 1 (an MAE in dollars) that share of it.
-MAX_REBUILD_DIFFERENCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -74,12 +71,20 @@ def export_trial(prepared: PreparedStudy, outcome: Outcome, folder: Path) -> Exp
     model = rebuild_trained(config, data, prepared.weights_of(config), weights)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     measured = evaluate_split(
-        model, data, "val", normalization=config.normalization, device=device, image_size=config.image_size
+        model,
+        data,
+        "val",
+        normalization=config.normalization,
+        device=device,
+        image_size=config.image_size,
+        colour_mode=config.colour_mode,
     )
     metrics = measured.named("val")
-    _require_same(metrics[definition.objective.key], outcome, definition.objective)
+    chance = chance_level(definition.objective.metric, examples_of(data), is_log=data.is_log)
+    _require_same(measured, chance, outcome, definition.objective)
     is_number = data.values is not None
-    calibration = {} if is_number else calibrate(model, data, config.normalization, device, config.image_size).metrics
+    seen = (config.normalization, device, config.image_size, config.colour_mode)
+    calibration = {} if is_number else calibrate(model, data, *seen).metrics
     contract = _contract(prepared, data, outcome, metrics, calibration.get("temperature", 1.0))
     return ExportedTrial(
         outcome=outcome,
@@ -88,7 +93,7 @@ def export_trial(prepared: PreparedStudy, outcome: Outcome, folder: Path) -> Exp
         measured=measured,
         metrics=metrics,
         calibration=calibration,
-        chance=chance_level(definition.objective.metric, examples_of(data), is_log=data.is_log),
+        chance=chance,
         parameters_m=_num_parameters(model) / 1e6,
     )
 
@@ -119,12 +124,15 @@ def register_trial(prepared: PreparedStudy, exported: ExportedTrial, registry: R
         raise RegistryError(f"{error} Then go on with: study resume {definition.name}") from error
 
 
-def _require_same(value: float, outcome: Outcome, objective: Objective) -> None:
+def _require_same(measured: Evaluation, chance: float, outcome: Outcome, objective: Objective) -> None:
     assert outcome.value is not None, "a completed trial has a value"
-    if abs(value - outcome.value) > MAX_REBUILD_DIFFERENCE * max(1.0, abs(outcome.value)):
+    value = measured.metrics[objective.metric]
+    allowed = rounding_allowance(objective.metric, measured, chance=chance, value=outcome.value)
+    if not abs(value - outcome.value) <= allowed * (1 + 1e-9):  # three answers of three; NaN is not the same either
         raise ModelError(
             f"the exported model must repeat its trial, but {objective.key} is {value:.4f} and trial {outcome.number} measured "
-            f"{outcome.value:.4f}. Do not use it; please report this with the study's folder."
+            f"{outcome.value:.4f}, further apart than the {allowed:.4f} that rounding explains. Do not use it; please report "
+            f"this with the study's folder."
         )
 
 
@@ -139,7 +147,8 @@ def _contract(
         example_views=data.example_views,
         image_size=config.seen_size(data.image_size),
         packed_size=None if config.seen_size(data.image_size) == data.image_size else data.image_size,
-        normalization=make_normalizer(config.normalization, data.statistics),
+        colour_mode=config.colour_mode,
+        normalization=make_normalizer(config.normalization, data.statistics, config.colour_mode),
         backbone=config.backbone,
         head=config.head,
         freeze_depth=config.freeze_depth,

@@ -13,7 +13,7 @@ from study.search.overview import Overview, overview_of
 from study.search.storages import Storage, is_fresh, open_storage, study_names
 from study.settings import Settings
 from study.trial import TrialState
-from study.tuning.driver import DriverRecord, End, is_driven, read_driver
+from study.tuning.driver import DRIVER_FILE, DriverRecord, End, is_driven, read_driver
 from study.tuning.log_file import LOG_FOLDER, REPETITIONS_SUFFIX
 
 OPEN = (TrialState.RUNNING, TrialState.INTERRUPTED)
@@ -23,6 +23,7 @@ class StudyState(StrEnum):
     """How a study stands."""
 
     RUNNING = "running"
+    PREPARING = "preparing"  # its driver packs photos, and no trial runs yet; a new one is in no store
     INTERRUPTED = "interrupted"
     COMPLETE = "complete"
     FAILED = "failed"
@@ -67,6 +68,9 @@ def status_of(name: str, settings: Settings) -> StudyStatus:
     Raises:
         SearchError: if there is no such study, or it is another program's.
     """
+    known = () if is_fresh(settings.storage) else study_names(open_storage(settings.storage))
+    if name not in known and (unrecorded := _unrecorded(name, settings)):
+        return unrecorded
     storage = open_storage(settings.storage)
     overview = overview_of(name, storage)
     if not overview.is_ours:
@@ -80,7 +84,7 @@ def status_of(name: str, settings: Settings) -> StudyStatus:
 def statuses(settings: Settings, *, with_ended: bool) -> list[StudyStatus]:
     """Those of the studies that run, were interrupted or left no word; of all others too if asked for."""
     if is_fresh(settings.storage):
-        return []
+        return _all_unrecorded((), settings)
     storage = open_storage(settings.storage)
     names = study_names(storage)
     # A study of repetitions stands with the one that it repeats.
@@ -93,8 +97,38 @@ def statuses(settings: Settings, *, with_ended: bool) -> list[StudyStatus]:
     found = [_status(name, seen, settings, storage, names) for name, seen in overviews.items() if seen.is_ours]
     if not with_ended:
         found = [one for one in found if one.state not in (StudyState.COMPLETE, StudyState.FAILED)]
+    found += _all_unrecorded(names, settings)
     order = list(StudyState)
     return sorted(found, key=lambda one: (order.index(one.state), one.name))
+
+
+def _all_unrecorded(names: Sequence[str], settings: Settings) -> list[StudyStatus]:
+    """Those that are prepared and are none of `names`."""
+    folders = sorted(path.parent for path in settings.output_folder.glob(f"*/{DRIVER_FILE}"))
+    found = [_unrecorded(folder.name, settings) for folder in folders if folder.name not in names]
+    return [one for one in found if one is not None]
+
+
+def _unrecorded(name: str, settings: Settings) -> StudyStatus | None:
+    """A study that a driver prepares and no store knows; None where nobody drives it."""
+    folder = settings.study_folder(name)
+    driver = read_driver(folder)
+    if driver is None or driver.end is not None or not is_driven(folder):
+        return None
+    with suppress(FileNotFoundError):  # it has just left
+        news_s = (folder / DRIVER_FILE).stat().st_mtime
+        return StudyStatus(
+            name=name,
+            state=StudyState.PREPARING,
+            counts={},
+            repetitions={},
+            num_trials=None,
+            objective=None,
+            best=None,
+            driver=driver,
+            news_s=news_s,
+        )
+    return None
 
 
 def _has_ended(folder: Path) -> bool:
@@ -139,8 +173,11 @@ def _state(folder: Path, driver: DriverRecord | None, overview: Overview, defini
     if not folder.is_dir():
         return StudyState.UNKNOWN
     is_running = is_driven(folder)
-    if is_running is not False:
-        return StudyState.RUNNING if is_running else StudyState.UNKNOWN
+    if is_running is None:
+        return StudyState.UNKNOWN
+    if is_running:
+        is_preparing = driver is not None and driver.doing is not None
+        return StudyState.PREPARING if is_preparing else StudyState.RUNNING
     if driver is not None:  # one that left no word of its end died
         return StudyState.INTERRUPTED if driver.end is None else StudyState(driver.end)
     if definition is None:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from study.errors import SearchError, nearest
+from study.search.storages import is_fresh, open_storage, study_names
 from study.settings import Settings
 from study.tuning.driver import DRIVER_FILE, DriverRecord, End, is_driven, read_driver
 
@@ -40,11 +41,17 @@ def ask_to_stop(name: str, settings: Settings) -> DriverRecord:
     return driver
 
 
-def wait_until_stopped(name: str, driver: DriverRecord, settings: Settings) -> End:
-    """Returns how the driver left its study, once it has."""
+def wait_until_stopped(name: str, driver: DriverRecord, settings: Settings) -> End | None:
+    """Returns how the driver left its study, once it has; None for a new one that it had not begun to record.
+
+    Raises:
+        SearchError: if Optuna's storage cannot be asked.
+    """
     folder = settings.study_folder(name)
     while driver.is_here and is_driven(folder) is not False:
         time.sleep(LOOK_INTERVAL_S)
+    if is_fresh(settings.storage) or name not in study_names(open_storage(settings.storage)):
+        return None
     left = read_driver(folder)
     return End.INTERRUPTED if left is None or left.end is None else left.end
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from study.data.examples import examples_of
-from study.definition import Objective
+from study.definition import StudyDefinition
 from study.search.advisor import Outcome
-from study.search.outcomes import is_candidate
+from study.search.ranking import RankedRecipe, ranked_outcomes
 from study.tracking.champions import seat
 from study.tracking.figures import save_confusion, save_curves, save_scatter
 from study.tracking.patience import Patience
@@ -26,12 +26,14 @@ PATIENCE = Patience(600.0)  # as long as trials wait for MLflow (study/tuning/ru
 
 @dataclass(frozen=True)
 class Winner:
-    """The best completed trial and its registered model.
+    """The best recipe's best completed trial and its registered model.
 
     Attributes:
         metrics: on the validation split, by the names of a `Measurement`.
         chance: what a model that looks at no photo reaches on the objective.
         alias: `champion`; `challenger` where another version is champion, which only `study promote` replaces.
+        recipe_mean: of the objective, over the folds and seeds on which the search compared recipes.
+        num_repetitions: folds and seeds that this mean is over.
     """
 
     outcome: Outcome
@@ -41,6 +43,8 @@ class Winner:
     model_name: str
     model_version: str
     alias: str = CHAMPION
+    recipe_mean: float | None = None
+    num_repetitions: int = 1
 
     @property
     def model_uri(self) -> str:
@@ -56,14 +60,21 @@ class Winner:
     def summary(self) -> dict[str, float]:
         """The parent run's figures."""
         assert self.outcome.value is not None, "a completed trial has a value"
-        return {"best_objective": self.outcome.value, "chance_objective": self.chance, "best_trial": float(self.outcome.number)}
+        told = {"best_objective": self.outcome.value, "chance_objective": self.chance, "best_trial": float(self.outcome.number)}
+        return told | ({"best_recipe_mean": self.recipe_mean} if self.is_repeated and self.recipe_mean is not None else {})
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether the recipe was tried on several folds or with several seeds."""
+        return self.num_repetitions > 1
 
 
-def best_outcome(outcomes: Sequence[Outcome], objective: Objective) -> Outcome | None:
-    """The completed trial with the best objective that keeps every constraint, the earlier of equals; None where none does."""
-    completed = [outcome for outcome in outcomes if is_candidate(outcome)]
-    sign = -1 if objective.is_maximized else 1
-    return min(completed, key=lambda outcome: (sign * (outcome.value or 0.0), outcome.number), default=None)
+def best_recipe(outcomes: Sequence[Outcome], definition: StudyDefinition) -> RankedRecipe[Outcome] | None:
+    """The best recipe that keeps every constraint (study/search/ranking.py), with its trials; None where no trial completed.
+
+    Its best trial's model is the one that is registered.
+    """
+    return next(iter(ranked_outcomes(outcomes, definition)), None)
 
 
 def register_winner(
@@ -73,7 +84,7 @@ def register_winner(
     parent_run_id: str,
     patience: Patience = PATIENCE,
 ) -> Winner | None:
-    """Registers the best completed trial's model under the study's name; None where none completed.
+    """Registers the model of the best recipe's best trial under the study's name; None where no trial completed.
 
     It becomes `champion` where there is none. Where there is one, a search is not enough to replace it: it becomes
     `challenger`, and `study promote` decides.
@@ -85,8 +96,9 @@ def register_winner(
         TrackingError: if MLflow does not take it, or stays away: `study resume` goes on here.
     """
     definition = prepared.definition
-    best = best_outcome(outcomes, definition.objective)
-    if best is None or best.value is None or best.run_id is None:
+    recipe = best_recipe(outcomes, definition)
+    best = recipe.trials[0] if recipe is not None else None
+    if recipe is None or best is None or best.run_id is None:
         return None
     folder = prepared.settings.study_folder(definition.name) / "champion"
     exported = export_trial(prepared, best, folder)
@@ -94,7 +106,8 @@ def register_winner(
     registry = Registry(prepared.settings.tracking_uri, patience)
     number = register_trial(prepared, exported, registry)
     alias = seat(registry, registry.version_at(f"models:/{definition.name}/{number}"))
-    return Winner(best, exported.metrics, exported.chance, folder, definition.name, number, alias)
+    told = (folder, definition.name, number, alias, recipe.mean, recipe.num_repetitions)
+    return Winner(best, exported.metrics, exported.chance, *told)
 
 
 def _log_figures(tracker: Tracker, prepared: PreparedStudy, best: Outcome, parent_run_id: str, measured: Evaluation) -> None:

@@ -4,22 +4,19 @@ import logging
 import socket
 import time
 import traceback
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 import torch
-from pydantic import Field
 
-from study.confirm_definition import Alteration, prefix_of
+from study.confirm_definition import prefix_of
 from study.data.study_data import StudyData
-from study.definition import Objective
 from study.errors import TrackingError, TrialError
 from study.models.classifier import build_classifier
 from study.models.loaded_networks import LoadedNetworks
-from study.models.weights import ResolvedWeights
 from study.tracking.deliveries import Delivery
 from study.tracking.mlflow_tracker import MlflowTracker
 from study.tracking.patience import Patience
@@ -28,10 +25,11 @@ from study.training.activation_cache import ActivationCache
 from study.training.evaluation import evaluate_split
 from study.training.loop import fit
 from study.training.training import Training, load_trained, start_training
-from study.trial import Failure, Measurement, Plain, TrialConfig, flatten
+from study.trial import Failure, Measurement, flatten
 from study.tuning.shared_files import NOT_SHARED, SharedFiles
 from study.tuning.trial_files import save_trained, state_file, weights_file
 from study.tuning.trial_log import TrialLog, with_log
+from study.tuning.trial_task import StepReport, TrialTask
 
 logger = logging.getLogger(__name__)
 
@@ -40,65 +38,6 @@ LONGEST_INTERVAL_S = 300.0  # between two tries while MLflow is away: a try that
 REPORT_INTERVAL_S = 2.0  # people watch: a report costs the driver milliseconds
 SAVE_INTERVAL_S = 20.0  # a crash costs this much training, or:
 SAVE_SHARE = 0.05  # saving takes at most this share of a trial's time (VGG-16 with Adam is 1.6 GB)
-
-
-class TrialTask(Plain):
-    """Everything that a worker needs to run one trial, as plain data.
-
-    Attributes:
-        data_folder: what `prepare_data` left.
-        activations_folder: where frozen prefixes are shared between trials.
-        output_folder: where a trial that completes leaves its best weights.
-        num_threads: CPU threads for the tensors; one trial must not take its neighbours' cores.
-        uses_gpu: whether the trial was given (a share of) a GPU; without, it leaves alone what it may see.
-        report_epochs: at which the driver may stop the trial, and so must hear of it.
-        reads_test: the trial ends with its best epoch measured on the test split.
-        altered_tests: and on these copies of it.
-        shared_address: where its files go from there, if nodes have no folder in common.
-    """
-
-    number: int
-    run_id: str
-    config: TrialConfig
-    weights: ResolvedWeights
-    objective: Objective
-    data_folder: str
-    activations_folder: str
-    output_folder: str
-    tracking_uri: str
-    num_threads: int
-    uses_gpu: bool
-    report_epochs: tuple[int, ...] = ()
-    reads_test: bool = False
-    altered_tests: tuple[Alteration, ...] = ()
-    shared_address: str = ""
-
-    @property
-    def shared(self) -> SharedFiles:
-        """Where other machines find its files."""
-        return SharedFiles(self.shared_address, Path(self.output_folder).name)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the trial runs."""
-        return torch.device("cuda" if self.uses_gpu and torch.cuda.is_available() else "cpu")
-
-
-class StepReport(Plain):
-    """What one step of a trial gives the driver: measurements, a failure after them, or both.
-
-    Attributes:
-        measurements: of the epochs since the last report.
-        is_in_mlflow: the worker has delivered these and all earlier measurements itself.
-        facts: how the trial was computed, by name; with the last report.
-        is_last: nothing follows.
-    """
-
-    measurements: tuple[Measurement, ...] = ()
-    failure: Failure | None = None
-    is_in_mlflow: bool = False
-    facts: Mapping[str, str | float] = Field(default_factory=dict)
-    is_last: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,6 +145,7 @@ class TrialSession:
                 normalization=config.normalization,
                 device=self._task.device,
                 image_size=config.image_size,
+                colour_mode=config.colour_mode,
                 altered=altered,
             )
             facts |= measured.named(prefix_of(altered))

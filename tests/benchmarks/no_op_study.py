@@ -124,7 +124,7 @@ def run(folder: Path, uri: str, num_trials: int, pruner: str, server_pid: int | 
     watch.watch(advisor, "tell", "tell")
     watch.watch(tracker, "end_trial", "end run")
     watch.watch(tracker.inner, "deliver", "outbox (in its own thread)")
-    kept = KeptWeights(folder / "studies" / "overhead", definition.objective, 3, ())
+    kept = KeptWeights(folder / "studies" / "overhead", definition, 3, ())
     ledger = Ledger(advisor, tracker, run_id, definition.objective, [kept, memory])
     profiler = cProfile.Profile() if profile else None
     with cluster.ray_executor(prepared, is_verbose=False) as ours:

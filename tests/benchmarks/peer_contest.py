@@ -16,8 +16,10 @@ class Contest:
 
     Attributes:
         uri: an MLflow server's, where everything is to be durable at the end.
-        work: "no-op" or "clothing".
+        work: "no-op", "clothing" or "clothing-race".
         reports_a_step: epochs that a trainable gathers before it reports, where the peer can.
+        is_pruned: with ASHA (Ray) or Hyperband (Optuna).
+        seed: of the sampler; None draws one.
     """
 
     uri: str
@@ -25,6 +27,8 @@ class Contest:
     work: str
     num_epochs: int
     reports_a_step: int
+    is_pruned: bool = False
+    seed: int | None = None
 
 
 def main(run: Callable[[Contest], list[float]], begin: Callable[[], object] | None = None) -> None:
@@ -36,14 +40,24 @@ def main(run: Callable[[Contest], list[float]], begin: Callable[[], object] | No
     parser = argparse.ArgumentParser()
     parser.add_argument("uri")
     parser.add_argument("trials", type=int)
-    parser.add_argument("--work", default="no-op", choices=["no-op", "clothing"])
+    parser.add_argument("--work", default="no-op", choices=["no-op", "clothing", "clothing-race"])
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--reports-a-step", type=int, default=1)
+    parser.add_argument("--pruned", action="store_true", help="with the peer's own scheduler")
+    parser.add_argument("--seed", type=int)
     parser.add_argument("--server-pid", type=int, help="whose processor time counts too")
     arguments = parser.parse_args()
     if begin is not None:
         begin()
-    contest = Contest(arguments.uri, arguments.trials, arguments.work, arguments.epochs, arguments.reports_a_step)
+    contest = Contest(
+        arguments.uri,
+        arguments.trials,
+        arguments.work,
+        arguments.epochs,
+        arguments.reports_a_step,
+        arguments.pruned,
+        arguments.seed,
+    )
     server_s = cpu_s(arguments.server_pid) if arguments.server_pid else 0.0
     began_s, began_cpu_s = time.perf_counter(), cpu_s(os.getpid())
     reached = run(contest)

@@ -36,9 +36,12 @@ def run(contest: Contest) -> list[float]:
                 mlflow.log_metrics(metrics, step=epoch)
                 trial.report(metrics[OBJECTIVE], epoch)
                 best = max(best, metrics[OBJECTIVE])
+                if contest.is_pruned and trial.should_prune():
+                    raise optuna.TrialPruned
             return best
 
-    study = optuna.create_study(direction="maximize")
+    pruner = optuna.pruners.HyperbandPruner(max_resource=contest.num_epochs) if contest.is_pruned else None
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=contest.seed), pruner=pruner)
     with mlflow.start_run(run_name="study"):
         study.optimize(objective, n_trials=contest.num_trials)
         mlflow.log_metric("best", study.best_value)

@@ -25,6 +25,7 @@ import mlflow
 import ray
 from mlflow.entities import Metric, Param
 from ray import tune
+from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from tests.benchmarks.peer_contest import Contest, main
@@ -37,16 +38,22 @@ class Trainable(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Once a process."""
         self._client = mlflow.MlflowClient(config["uri"])
+        self._seen: list[Metric] = []
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Once a trial."""
+        self.cleanup()
         self._given = new_config
         work = work_of(new_config["work"], new_config["num_epochs"], is_tuned=True, root=Path(new_config["root"]))
         self._epochs: Iterator[dict[str, float]] = work(new_config)
         self._epoch = 0
-        self._seen: list[Metric] = []
         return True
+
+    def cleanup(self) -> None:
+        """What a trial that the scheduler stopped has measured."""
+        if self._seen:
+            self._record()
 
     def step(self) -> dict[str, Any]:
         """An epoch, or as many as are reported together."""
@@ -65,6 +72,7 @@ class Trainable(tune.Trainable):
         run_id = self._client.create_run(self._given["experiment_id"]).info.run_id
         self._client.log_batch(run_id, self._seen, [Param(name, str(value)) for name, value in given.items()])
         self._client.set_terminated(run_id)
+        self._seen = []
 
 
 def run(contest: Contest) -> list[float]:
@@ -85,7 +93,8 @@ def run(contest: Contest) -> list[float]:
             tune_config=tune.TuneConfig(
                 metric=OBJECTIVE,
                 mode="max",
-                search_alg=OptunaSearch(),
+                search_alg=OptunaSearch(seed=contest.seed),
+                scheduler=ASHAScheduler(max_t=contest.num_epochs) if contest.is_pruned else None,
                 num_samples=contest.num_trials,
                 max_concurrent_trials=len(os.sched_getaffinity(0)),
                 reuse_actors=True,

@@ -1,4 +1,5 @@
-"""What the peers of bench_overhead.py and bench_end_to_end.py search, and what their trials do: nothing, or a real training.
+"""What the peers of bench_overhead, bench_end_to_end and bench_time_to_target search, and what their trials do: nothing, or a
+real training.
 
 The training is that of the transfer-learning tutorial: torchvision's network with ImageNet weights, a new last layer, part of
 the stages frozen, SGD with momentum, an evaluation an epoch. Where it is tuned, photos are decoded once a process, normalised
@@ -45,11 +46,17 @@ NO_OP_SPACE = {
     "batch_size": tune.qrandint(16, 128, 16),
 }
 CLOTHING_SPACE = {"freeze_depth": tune.choice([0.5, 1.0]), "lr": tune.loguniform(3e-4, 1e-2)}
+RACE_SPACE = {
+    "freeze_depth": tune.choice([0.0, 0.5, 1.0]),
+    "lr": tune.loguniform(1e-5, 1e-1),
+    "optimizer": tune.choice(["adam", "sgd"]),
+}
+SPACES = {"no-op": NO_OP_SPACE, "clothing": CLOTHING_SPACE, "clothing-race": RACE_SPACE}
 
 
 def space_of(work: str) -> dict[str, Any]:
     """What is searched, in Ray's words."""
-    return NO_OP_SPACE if work == "no-op" else CLOTHING_SPACE
+    return SPACES[work]
 
 
 def work_of(work: str, num_epochs: int, *, is_tuned: bool, root: Path = Path()) -> Work:
@@ -75,7 +82,7 @@ def train(config: Mapping[str, Any], num_epochs: int, *, is_tuned: bool, root: P
     model = make_network_with("squeezenet1_0", read_tensors(root / SQUEEZENET_WEIGHTS))
     set_train = _freeze_share(model, config["freeze_depth"])
     replace_last_layer(model, 10)
-    optimizer = torch.optim.SGD([one for one in model.parameters() if one.requires_grad], lr=config["lr"], momentum=0.9)
+    optimizer = _optimizer([one for one in model.parameters() if one.requires_grad], config)
     for _ in range(num_epochs):
         set_train()
         losses = []
@@ -86,6 +93,12 @@ def train(config: Mapping[str, Any], num_epochs: int, *, is_tuned: bool, root: P
             optimizer.step()
             losses.append(float(loss.detach()))
         yield {"train_loss": float(np.mean(losses)), **_evaluate(model, batches(root / CLOTHING, "validation"))}
+
+
+def _optimizer(parameters: list[nn.Parameter], config: Mapping[str, Any]) -> torch.optim.Optimizer:
+    if config.get("optimizer") == "adam":
+        return torch.optim.Adam(parameters, lr=config["lr"])
+    return torch.optim.SGD(parameters, lr=config["lr"], momentum=0.9)
 
 
 def documented(root: Path, split: str) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,6 +1,8 @@
 """What every advisor promises, whatever storage its study lives in."""
 
+import itertools
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from study.search.advisor import Advisor
 from study.search.algorithms import PRUNERS, SAMPLERS, build_pruner, is_fresh, open_storage
 from study.search.record import Record
 from study.search.rehearsal import check_search
+from study.search.study_note import StudyNote
 from study.search_definition import EXHAUSTIVE
 from study.trial import TrialState
 
@@ -257,6 +260,28 @@ def test_a_name_in_use_is_refused(make_storage: MakeStorage) -> None:
     Advisor.create(definition(), make_storage(), {})
     with pytest.raises(SearchError, match="a study's name must be new, but 'asked' exists"):
         Advisor.create(definition(), make_storage(), {})
+
+
+def test_a_note_is_renewed_by_another_thread_while_trials_are_recorded(make_storage: MakeStorage) -> None:
+    storage = make_storage()
+    advisor = Advisor.create(definition(), storage, {})
+    note, is_over = StudyNote("asked", storage, "beat"), threading.Event()
+
+    def beat() -> None:
+        for number in itertools.count():
+            note.write(number)
+            if is_over.wait(0.01):
+                break
+        note.leave()
+
+    heart = threading.Thread(target=beat)
+    heart.start()
+    for _ in range(6):
+        run_one(advisor, [0.1, 0.2, 0.3, 0.4])
+    is_over.set()
+    heart.join()
+    assert StudyNote("asked", make_storage(), "beat").read() == note.read() is not None
+    assert [trial.state for trial in optuna_trials(make_storage())] == [OptunaState.COMPLETE] * 6
 
 
 def test_a_study_that_is_not_there_is_named_with_the_nearest(make_storage: MakeStorage) -> None:

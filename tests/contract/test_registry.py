@@ -246,6 +246,16 @@ def test_the_same_model_is_registered_once(store: str, name: str, version: str, 
     assert len(model_versions(store, name)) == 1
 
 
+def test_an_equal_model_of_another_run_is_a_version_of_its_own(
+    store: str, name: str, version: str, exported: Path, run_id: str
+) -> None:
+    """As of a study that was deleted and run again: what the new one finds is not told of the old one's version."""
+    tracker = MlflowTracker(store)
+    again = tracker.begin_trial(tracker.begin_study(f"{name}-again", name, {}, "", ""), 7, CONFIG, {})
+    second = register_model(Registry(store), name, exported, again, {"study.name": name}, "")
+    assert [(one.version, one.run_id) for one in model_versions(store, name)] == [(second, again), (version, run_id)]
+
+
 def test_a_card_is_the_versions_description_and_a_file_of_the_model(
     store: str, name: str, exported: Path, run_id: str, tmp_path: Path
 ) -> None:

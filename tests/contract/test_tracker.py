@@ -11,7 +11,7 @@ import pytest
 from study.errors import TrackingError
 from study.tracking.journaled_tracker import JournaledTracker
 from study.tracking.mlflow_tracker import MlflowTracker
-from study.tracking.records import ERROR_TAG, NUMBER_TAG, STATE_TAG, TRACEBACK_TAG, trial_key
+from study.tracking.records import ERROR_TAG, NUMBER_TAG, SEARCHED_TAG, STATE_TAG, TRACEBACK_TAG, trial_key
 from study.tracking.tracker import DirectTracker, MemoryTracker, Tracker
 from study.trial import ConfusionMatrix, Measurement, OptimizerConfig, TrialConfig, TrialState
 
@@ -86,6 +86,16 @@ def test_the_newest_launch_of_a_study_is_found_first(tracker: Tracker, study: st
     assert [record.run_id for record in tracker.studies() if record.name == name] == [later, study]
 
 
+def test_a_study_s_run_that_a_dead_driver_made_is_taken_and_set_right(tracker: Tracker, name: str) -> None:
+    first = tracker.begin_study(name, name, {"study.run_key": name, "study.data_digest": "old"}, "a = 1", "")
+    tracker.end_study(first, TrialState.FAIL, {}, {})
+    again = tracker.begin_study(name, name, {"study.run_key": name, "study.data_digest": "new"}, "a = 2", "")
+    assert again == first
+    [record] = [record for record in tracker.studies() if record.name == name]
+    assert (record.state, record.tags["study.data_digest"]) == (TrialState.RUNNING, "new")
+    assert tracker.read_text(again, "definition.toml") == "a = 2"
+
+
 def test_a_trial_is_recorded_with_its_recipe_by_dotted_names(tracker: Tracker, study: str, trial: str) -> None:
     (record,) = tracker.trials(study)
     assert (record.number, record.run_id, record.state) == (7, trial, TrialState.RUNNING)
@@ -95,6 +105,12 @@ def test_a_trial_is_recorded_with_its_recipe_by_dotted_names(tracker: Tracker, s
     assert record.tags[STATE_TAG] == "RUNNING"
     assert record.tags[NUMBER_TAG] == "7"
     assert record.tags["study.ray_trial_id"] == "r1"
+
+
+def test_a_summary_names_classes_as_the_store_accepts_them(tracker: Tracker, study: str, trial: str) -> None:
+    tracker.end_trial(trial, TrialState.COMPLETE, [], {"test_recall.salt & pepper": 0.5}, {})
+    [record] = tracker.trials(study)
+    assert (record.state, record.metrics["test_recall.salt _ pepper"]) == (TrialState.COMPLETE, 0.5)
 
 
 def test_trials_are_listed_by_number_and_belong_to_one_study(tracker: Tracker, study: str, name: str) -> None:
@@ -213,6 +229,7 @@ def test_an_unknown_run_is_refused_in_one_line(tracker: Tracker, study: str) -> 
         lambda: tracker.begin_trial(missing, 0, CONFIG, {}),
         lambda: tracker.reopen(missing),
         lambda: tracker.address(missing),
+        lambda: tracker.table_address(missing),
         lambda: tracker.trials(missing),
         lambda: tracker.read_text(study, "nothing.txt"),
     ):
@@ -232,6 +249,19 @@ def test_the_address_leads_to_the_run(tracker: Tracker, study: str, name: str) -
         )
     else:
         assert name in address
+
+
+def test_a_server_shows_the_trials_as_a_table_of_what_was_searched(tracker: Tracker, study: str, name: str) -> None:
+    again = tracker.begin_study(name, name, {SEARCHED_TAG: "head,optimizer.lr"}, "", "Which recipe?")
+    address = tracker.table_address(again)
+    direct = tracker.inner if isinstance(tracker, JournaledTracker) else tracker
+    if isinstance(direct, MlflowTracker) and direct.connection.is_server:
+        assert address is not None
+        assert address.startswith(f"{direct.connection.uri}/#/experiments/")
+        assert address.endswith(f"viewStateShareKey={again}")
+    else:
+        assert address is None
+    assert tracker.table_address(study) is None, "nobody noted what it searched"
 
 
 def test_nothing_is_printed(tracker: Tracker, study: str, trial: str, capfd: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,9 @@ from click.testing import Result
 from PIL import Image
 from safetensors.torch import save_file
 
+from study.errors import TrackingError
 from study.models.backbones import make_network
+from study.tracking.mlflow_tracker import MlflowTracker
 
 from .conftest import TINY, Workplace
 
@@ -147,6 +149,20 @@ def test_a_name_that_is_used(invoke: Invoke, workplace: Workplace) -> None:
     assert "study resume tiny" in result.stderr
     assert workplace.stores() == before
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_start_that_mlflow_refused_can_be_made_again(
+    invoke: Invoke, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = workplace.write(TINY.replace("trials = 6", "trials = 1").replace("epochs = 3", "epochs = 1"))
+
+    def refuse(*anything: object) -> None:
+        raise TrackingError("MLflow must keep the files, but: there is no bucket.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowTracker, "log_artifacts", refuse)
+        assert "there is no bucket" in invoke(["run", file, "--in-process"]).stderr
+    assert invoke(["run", file, "--in-process"]).exit_code == 0
 
 
 def test_a_study_is_not_resumed_on_other_photos(invoke: Invoke, workplace: Workplace, tmp_path: Path) -> None:

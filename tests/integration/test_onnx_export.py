@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from study.errors import ModelError
+from study.models.colour_modes import without_colour
 from study.models.contract import TargetScale
 from study.models.exported import load_exported, save_exported
 from study.models.normalization import Normalizer
@@ -51,6 +53,18 @@ def test_the_graph_answers_as_the_model_for_any_number_of_examples(
         pixels = pixels_of(num_examples, contract.num_views)
         expected = exported.predict_pixels(pixels.reshape(-1, 32, 32, 3))
         np.testing.assert_allclose(answers(file, pixels).reshape(expected.shape), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_graph_takes_the_colour_from_photos_where_the_model_does(tmp_path: Path) -> None:
+    model, contract = export(tmp_path)
+    save_exported(tmp_path, model, contract.model_copy(update={"colour_mode": "greyscale"}))
+    exported = load_exported(tmp_path)
+    file = export_onnx(exported, tmp_path / ONNX_FILE)
+    in_colour = pixels_of(3)
+    grey = without_colour(torch.from_numpy(in_colour[:, 0])).numpy()[:, None]
+    found = answers(file, in_colour)
+    np.testing.assert_array_equal(found, answers(file, grey))
+    np.testing.assert_allclose(found, exported.predict_pixels(in_colour[:, 0]), atol=1e-4, rtol=1e-4)
 
 
 def test_the_graph_carries_its_contract(tmp_path: Path) -> None:

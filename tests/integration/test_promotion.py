@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from click.testing import Result
 from PIL import Image
 
+from study.tracking.mlflow_tracker import MlflowTracker
 from study.tracking.registry import Registry
 
 from .conftest import Workplace
@@ -141,6 +143,22 @@ def test_force_needs_a_reason_keeps_it_and_a_rollback_undoes_it(workplace: Workp
     assert "Version 1 is champion again" in shown
     assert aliases(workplace, name) == {"champion": "1", "challenger": "2"}
     assert "alias `previous`" in promote(workplace, name, "--rollback", code=2).stderr
+
+
+def test_a_study_recreated_under_its_name_does_not_take_over_by_its_trials_number(workplace: Workplace) -> None:
+    """Its stores were deleted, the registry was not: trial 0 of both won, and they are two models."""
+    before = STUDY.format(name="again", normalization="local", seed=0)
+    workplace.here("run", workplace.write(before, "again.toml"), "--in-process")
+    tracker = MlflowTracker(workplace.environment["MLFLOW_TRACKING_URI"])
+    run_id = tracker.find_study("again")
+    assert run_id is not None
+    tracker.connection.client.delete_run(run_id)
+    emptied = {f"STUDY_{store}": str(workplace.folder / f"new.{store}") for store in ("STORAGE", "OUTPUT")}
+    recreated = replace(workplace, environment={**workplace.environment, **emptied})
+    recreated.here("run", recreated.write(before.replace("seed = 0", "seed = 1"), "again.toml"), "--in-process")
+    refused = told(recreated, "again", code=1)
+    assert refused["rule"] == "must be confirmed on the test split"
+    assert aliases(workplace, "again") == {"champion": "1", "challenger": "2"}
 
 
 def test_a_model_that_does_not_answer_is_not_promoted(workplace: Workplace) -> None:

@@ -27,6 +27,7 @@ from study.tuning.runner import Options
 from .conftest import Workplace
 
 OFFLINE = Path(__file__).parents[2] / "search_spaces" / "paper" / "offline"
+COLOUR = Path(__file__).parents[2] / "search_spaces" / "beyond" / "offline" / "colour.toml"
 EXAMPLE = Path(__file__).parents[2] / "search_spaces" / "paper" / "example"
 STUDY = """
 name = "NAME"
@@ -183,6 +184,19 @@ def test_the_conclusions_of_the_offline_suite_are_the_generators_truth(workplace
     assert [one.verdict for one in there] == [Verdict.CONFIRMED]
     assert len(absent) == 3
     assert Verdict.REFUTED not in {one.verdict for one in absent}, [one.sureness for one in absent]
+
+
+@pytest.mark.long
+def test_the_country_is_told_worse_by_who_never_sees_colour(workplace: Workplace) -> None:
+    """As shipped but for half of the seeds, and no repetitions: two minutes of one core. With less, nothing is learnt."""
+    text = COLOUR.read_text(encoding="utf-8").replace("[0, 1, 2, 3, 4, 5]", "[0, 1, 2]")
+    before, confirm, rest = text.partition("[confirm]")
+    assert confirm
+    claim = rest[rest.index("[[claims]]") :].split("[[claims]]")[1]
+    folder = suite_folder(workplace, colour=f"{before}[resources]\ngpus = 0\n[[claims]]{claim}")
+    (judgement,) = run_here(folder, workplace).suite.judgements
+    assert judgement.claim.worse == "greyscale"
+    assert judgement.verdict is Verdict.CONFIRMED, judgement.sureness
 
 
 def test_every_place_of_the_shipped_table_is_found_in_the_country_that_was_drawn(tmp_path: Path) -> None:

@@ -20,3 +20,11 @@ def test_a_part_of_the_trials_is_called_a_part(capsys: pytest.CaptureFixture[str
     assert "2 of 3 trials, the best first" in capsys.readouterr().out
     print_trials(trials_of("pets", tracker))
     assert "of 3 trials" not in capsys.readouterr().out
+
+
+def test_where_a_server_shows_the_trials_as_a_table_its_address_can_be_copied_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    tracker = MemoryTracker()
+    tracker.begin_study("pets", "pets", {}, "", "")
+    address = f"http://mlflow.example.org:5000/#/experiments/1/runs?viewStateShareKey={'0' * 100}"
+    print_trials(trials_of("pets", tracker) | {"mlflow_table": address})
+    assert f"its trials as a table: {address}\n" in capsys.readouterr().out

@@ -1,6 +1,9 @@
 """Commands that are sent to a cluster: what is sent, what comes back, what Ctrl-C does. The cluster is a double."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,12 +14,13 @@ from click.testing import CliRunner, Result
 from study.cli import main
 from study.commands.on_cluster import ClusterCommand, split_own_options
 from study.tuning import ray_jobs
-from study.tuning.job_lines import ACCEPTED, BEGIN, OUT
+from study.tuning.job_lines import ACCEPTED, BEGIN, OUT, Stream, Streams, announced
 from study.tuning.jobs import JobEnd, JobRequest
 from study.tuning.received import this_version
 from study.tuning.submission import PACKAGE
 
 DEFINITION = 'name = "tiny"\n[data]\ngenerated = "instruments"\n[space]\nhead = { choices = ["replace", "append"] }\n'
+BEGUN = f"{announced()}\n{BEGIN}\n{ACCEPTED}\n"
 HERE = "http://head:8265"
 
 
@@ -28,7 +32,7 @@ class Cluster:
     """
 
     def __init__(self) -> None:
-        self.text = f"Ray says\n{BEGIN}\n{ACCEPTED}\n{OUT}done\na warning\n"
+        self.text = f"Ray says\n{BEGUN}{OUT}done\na warning\n"
         self.code: int | None = 0
         self.is_interrupted = False
         self.requests: list[JobRequest] = []
@@ -104,7 +108,7 @@ def test_who_looks_or_stops_may_have_another_version(
 
 
 def test_json_comes_alone_on_standard_output(cluster: Cluster, invoke: Callable[..., Result]) -> None:
-    cluster.text = f'{BEGIN}\n{ACCEPTED}\ntrial 0 COMPLETE\n{OUT}{{\n{OUT}  "winner": 3\n{OUT}}}\n'
+    cluster.text = f'{BEGUN}trial 0 COMPLETE\n{OUT}{{\n{OUT}  "winner": 3\n{OUT}}}\n'
     shown = invoke("resume", "tiny", "--json", "--address", HERE)
     assert json.loads(shown.stdout) == {"winner": 3}
     assert shown.stderr == "trial 0 COMPLETE\n"
@@ -182,3 +186,13 @@ def test_only_the_options_that_say_where_are_taken_from_a_line() -> None:
     kept, taken = split_own_options(line)
     assert kept == ["promote", "x", "--reason", "--why", "--", "--address", "kept"]
     assert taken == {"--address": "http://h", "--detach": ""}
+
+
+def test_what_a_cluster_says_of_a_sent_line_is_what_is_shown_here(tmp_path: Path) -> None:
+    places = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db", "STUDY_STORAGE": f"{tmp_path}/study.journal"}
+    environment = {**os.environ, **places, "STUDY_OUTPUT": str(tmp_path)}
+    command = [sys.executable, "-m", "study.cli", "receive", "--", "status"]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    streams = Streams()
+    shown = [taken for line in said.split("\n")[:-1] if (taken := streams.take(line)) is not None]
+    assert shown == [(Stream.OUT, "Nothing runs, and nothing was interrupted. What there is: study list")]

@@ -189,8 +189,37 @@ def test_a_folder_is_refused_by_a_model_of_several_views(tmp_path: Path, photos:
 
 def test_a_folder_without_photos_is_told(tmp_path: Path) -> None:
     (tmp_path / "photo.txt").touch()
-    with pytest.raises(DataError, match=r"must hold photos \(\.bmp, .*hold none"):
+    with pytest.raises(DataError, match=r"must hold photos \(apng avif .*hold none\. Check"):
         find_photos([tmp_path])
+    (tmp_path / "a.heic").touch()
+    with pytest.raises(DataError, match=r"hold none \(left out: 1 \(.*a\.heic\): HEIC is not read: save it as JPEG"):
+        find_photos([tmp_path])
+
+
+def test_what_was_left_out_of_a_folder_is_told(tmp_path: Path, photos: list[Path]) -> None:
+    model = export(tmp_path / "model")
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    photos[0].rename(folder / "a.png")
+    Image.open(photos[1]).save(folder / "b.avif")
+    for name in ("1.HEIC", "2.heic", "3.heic", "4.heic", "5.nef", "unnamed", "notes.txt", ".hidden.heic"):
+        (folder / name).touch()
+    (folder / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    result = predict(model, folder, "--csv", tmp_path / "told.csv")
+    assert result.exit_code == 0, result.output
+    assert [Path(row["image"]).name for row in rows(tmp_path / "told.csv")] == ["a.png", "b.avif"]
+    told = result.stderr
+    assert f"left out: 4 ({folder / '1.HEIC'}, {folder / '2.heic'}, {folder / '3.heic'} and 1 more): HEIC is not read" in told
+    for name, reason in (("5.nef", "raw data"), ("unnamed", "without an ending"), ("gone.jpg", "leads to no file")):
+        assert any(name in line and reason in line for line in told.splitlines())
+    assert "notes" not in told
+    assert "hidden" not in told
+
+
+def test_photos_behind_a_linked_folder_are_found(tmp_path: Path, photos: list[Path]) -> None:
+    (tmp_path / "asked").mkdir()
+    (tmp_path / "asked" / "link").symlink_to(photos[0].parent, target_is_directory=True)
+    assert [path.name for path in find_photos([tmp_path / "asked"]).photos] == ["a.png", "b.png", "c.png", "d.png"]
 
 
 def test_a_model_in_a_folder_is_loaded_to_be_trained_further(tmp_path: Path, photos: list[Path]) -> None:

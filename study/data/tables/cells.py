@@ -11,6 +11,8 @@ from study.data.tables.targets import Fault, Target
 
 # One photo may be in a thousand rows, and each of them is reported.
 MOST_EXAMPLES = 3
+LONGEST_PATH = 4096  # Linux's PATH_MAX, the longest of all systems; an array as text has a hundred times as many characters
+MOST_QUOTED = 20  # characters of what is no path
 
 
 class PhotoCell(NamedTuple):  # a table may have a million: a dataclass is twice as large, and slow to replace
@@ -139,6 +141,9 @@ def _path_cell(cell: PhotoCell, written: str, roots: Sequence[str]) -> PhotoCell
     """
     if not written:
         return cell._replace(fault=Fault(Reason.PHOTO_MISSING, "empty"))
+    if len(written) > LONGEST_PATH:
+        detail = f"no path: {len(written):,} characters, '{written[:MOST_QUOTED]}…'"
+        return cell._replace(fault=Fault(Reason.FILE_MISSING, detail))
     path = os.path.normpath(os.path.join(roots[0], written.replace("\\", "/")))
     root = next(filter(path.startswith, roots), None)
     if root is None:

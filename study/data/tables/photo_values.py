@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from study.data.images import UnreadablePhotoError
+
 
 def photo_of(value: Any) -> bytes | np.ndarray:
     """The image file's bytes, or pixels; pixels are uint8 where all are whole numbers from 0 to 255.
@@ -15,7 +17,9 @@ def photo_of(value: Any) -> bytes | np.ndarray:
         ValueError: saying in a few words what was found instead.
     """
     if isinstance(value, dict):
-        value = value.get("bytes")
+        if value.get("bytes") is None:
+            raise ValueError(f"no bytes, only the path {value['path']!r}" if value.get("path") else "no bytes")
+        value = value["bytes"]
     if isinstance(value, bytes):
         return value
     try:
@@ -27,6 +31,11 @@ def photo_of(value: Any) -> bytes | np.ndarray:
     if pixels.size and pixels.min() >= 0 and pixels.max() <= 255:
         return pixels.astype(np.uint8)
     raise ValueError(f"numbers from {pixels.min()} to {pixels.max()}" if pixels.size else "nothing")
+
+
+def no_photo_in_cell(place: str, found: str) -> UnreadablePhotoError:
+    """The error of one cell, which costs this photo and no other; what was found is in brackets, so that reports can count."""
+    return UnreadablePhotoError(place, f"its cell holds no photo ({found})")
 
 
 def digest_of_photo(photo: bytes | np.ndarray) -> str:

@@ -83,7 +83,8 @@ class TableSource:
         """The file's bytes, or what the cell holds: an image file's bytes, or pixels.
 
         Raises:
-            DataError: if the file cannot be read, or the cell holds no photo.
+            UnreadablePhotoError: if the cell holds no photo.
+            DataError: if the file cannot be read.
         """
         if photo in self._cell_of:
             return self._embedded.read(*self._cell_of[photo])

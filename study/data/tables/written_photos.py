@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from study.data.tables.photo_values import digest_of_photo, photo_of
-from study.errors import DataError
+from study.data.images import UnreadablePhotoError
+from study.data.tables.photo_values import digest_of_photo, no_photo_in_cell, photo_of
 
 BEGINNING = "["
 SHORTENED = "..."  # numpy's print of more than 1,000 numbers leaves out those in the middle
@@ -40,26 +40,30 @@ class WrittenPhotos:
         """Pixels, uint8.
 
         Raises:
-            DataError: if the cell holds none.
+            UnreadablePhotoError: if the cell holds none.
         """
         text = self._cells[column][row]
+        place = f"row {row}, {column} of {self._table}"
         if SHORTENED in text:
-            raise DataError(
-                f"an array in a cell must be whole, but row {row}, {column} of {self._table} was shortened to '...' when it "
-                f"was written. Write it anew as a list (`array.tolist()`), or save the table as Parquet."
+            raise UnreadablePhotoError(
+                place,
+                "its array was shortened to '...' when it was written: that takes a list (`array.tolist()`), or Parquet",
             )
         try:
             return photo_of(json.loads(BETWEEN_NUMBERS.sub(", ", text)))
-        except ValueError as error:  # JSON's errors are ValueErrors, too
-            raise DataError(
-                f"a cell of photos must hold a path, or whole numbers from 0 to 255 in brackets, but row {row}, {column} of "
-                f"{self._table} holds {_found(error, text)}. Write it anew, or remove it."
-            ) from error
+        except (ValueError, RecursionError) as error:  # JSON's errors are ValueErrors, too
+            raise no_photo_in_cell(place, _found(error, text)) from error
 
     def digest_of(self, column: str, row: int) -> str:
         """Hash of shape and pixels."""
         return digest_of_photo(self.read(column, row))
 
 
-def _found(error: ValueError, text: str) -> str:
-    return f"{text[:20]!r}, which is no array" if isinstance(error, json.JSONDecodeError) else str(error)
+def _found(error: ValueError | RecursionError, text: str) -> str:
+    match error:
+        case json.JSONDecodeError():
+            return f"{text[:20]!r}, which is no array"
+        case RecursionError():
+            return "lists in lists, too deep to be a photo"
+        case _:
+            return str(error)

@@ -30,6 +30,13 @@ def test_the_same_seed_gives_the_same_images_and_another_others() -> None:
     assert not np.array_equal(one, other)
 
 
+def test_a_model_without_colour_gets_images_without_colour() -> None:
+    model = random_model(contract_of(32, classes=CLASSES, colour_mode="greyscale"))
+    found = maximize_activation(model, class_unit(model, "viola", UnitKind.SCORE), num_images=1, steps=30)
+    assert np.ptp(found.pixels, axis=-1).max() == 0
+    assert found.activations.min() > found.starts.max()
+
+
 def test_images_of_several_views_are_made_together() -> None:
     model = random_model(contract_of(32, classes=CLASSES, views=("front", "back")))
     found = maximize_activation(model, class_unit(model, "viola", UnitKind.SCORE), num_images=2, steps=2)

@@ -6,6 +6,7 @@ from torch import nn
 from study.analysis.activation import UnitKind, class_unit, output_unit
 from study.analysis.attribution import grad_cam, integrated_gradients
 from study.analysis.explanation import Method, activation_of, applicable_methods
+from study.data.images import PADDING
 from study.errors import ModelError
 from tests.explained_models import contract_of, linear_model, random_model, random_photos
 
@@ -51,6 +52,15 @@ def test_the_attributions_of_a_linear_model_are_exact_and_sum_to_the_change() ->
     moved[0, 3, 4] = pixels[0, 3, 4]
     change = activation_of(model, moved, unit) - activation_of(model, empty, unit)
     assert found[0, 3, 4] == pytest.approx(change, abs=1e-5)
+
+
+def test_of_a_model_without_colour_the_photo_of_nothing_has_none_either() -> None:
+    model = linear_model(contract_of(8, classes=("cello", "viola"), colour_mode="greyscale"))
+    unit = class_unit(model, "viola", UnitKind.SCORE)
+    photo = random_photos(1, 8)
+    nothing = np.broadcast_to(np.array(PADDING, dtype=np.uint8), photo.shape)
+    expected = activation_of(model, photo, unit) - activation_of(model, nothing, unit)
+    assert integrated_gradients(model, photo, unit).sum() == pytest.approx(expected, rel=1e-3)
 
 
 def test_views_are_attributed_each_by_itself() -> None:

@@ -304,3 +304,16 @@ def test_whatever_the_trials_there_is_an_answer_with_sound_numbers(seed: int) ->
     assert found.answer
     assert numbers_are_sound(found)
     print_comparison(comparison_of(found))
+
+
+def test_where_folds_are_searched_the_answer_and_the_leaderboard_begin_with_the_best_mean() -> None:
+    """One recipe is good on each fold, the other lucky on one."""
+    space = 'head = { choices = ["replace", "append"] }\nfold = { choices = [0, 1, 2, 3, 4] }'
+    study = definition(space, top="data.split.folds = 5", search='sampler = "grid"\npruner = "none"')
+    lucky = [trial(fold, 0.85 if fold == 4 else 0.70, {"head": "append", "fold": fold}) for fold in range(5)]
+    steady = [trial(5 + fold, 0.81 if fold == 2 else 0.80, {"head": "replace", "fold": fold}) for fold in range(5)]
+    found = compare([evidence([*lucky, *steady], study)])
+    assert [one.number for one in found.leaderboard] == [7, 5, 6, 8, 9, 4, 0, 1, 2, 3]
+    assert found.leaderboard[0].recipe_mean == pytest.approx(0.802)
+    assert found.answer[0].startswith("Best so far is trial 7 (head replace) with balanced_accuracy 0.810 on validation: its ")
+    assert "recipe's mean over 5 folds and seeds is 0.802, the best of 10" in found.answer[0]

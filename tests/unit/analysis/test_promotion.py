@@ -159,6 +159,23 @@ def test_the_champion_itself_stays() -> None:
     assert "0.800" in decision.sentences[0]
 
 
+def test_the_trial_of_another_study_of_the_same_name_is_not_the_champion() -> None:
+    """The stores were deleted, the registry was not: the name and the trial's number are the same, the model is not."""
+    champion = standing(3, GOOD, study="pets", study_run="")
+    for test, rule in ((None, Rule.CONFIRMED), (POOR, Rule.NOT_WORSE)):
+        decision = decide(standing(3, test, study="pets", study_run="new"), champion)
+        assert (decision.is_granted, decision.rule) == (False, rule)
+
+
+def test_pairs_of_a_study_say_nothing_of_another_study_of_the_same_name() -> None:
+    wide = Estimate(0.75, 0.65, 0.85, 5)
+    candidate = standing(7, wide, study="pets", study_run="new")
+    champion = standing(3, replace(wide, value=0.73), study="pets", study_run="")
+    told = [pair(7, 3, Estimate(0.02, 0.01, 0.03, 5))]
+    assert decide(candidate, champion, told).rule is Rule.NOT_CHEAPER
+    assert decide(candidate, replace(champion, study_run="new"), told).rule is Rule.BETTER
+
+
 def test_force_keeps_the_figures_that_it_overrules() -> None:
     refused = decide(standing(2, POOR), standing(1, GOOD))
     decision = forced(refused, "the champion's licence")

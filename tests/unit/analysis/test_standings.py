@@ -7,7 +7,7 @@ import pytest
 
 from study.analysis.confirmed import confirmed_recipes
 from study.analysis.evidence import StudyEvidence
-from study.analysis.standings import CONFIRMATION_TAG, EVIDENCE_TAG, confirmation_tags, standing_of
+from study.analysis.standings import CONFIRMATION_TAG, EVIDENCE_TAG, confirmation_tags, has_trained, standing_of
 
 from .evidence_of import trial
 from .test_confirmed import confirmed
@@ -32,7 +32,7 @@ def test_what_is_written_to_a_versions_tags_is_read_back() -> None:
     assert made.repetitions == {(0, 1000): 0.8, (0, 1001): 0.9}
     written = confirmation_tags(made)
     assert (written[EVIDENCE_TAG], written["study.test_balanced_accuracy"]) == ("confirmed", "0.850 (0.215 to 1.485, n = 2)")
-    assert standing_of("version 1", tags(1) | written) == made
+    assert standing_of("version 1", tags(1) | written) == replace(made, study_run="")
 
 
 def test_a_version_without_evidence_says_so() -> None:
@@ -54,9 +54,15 @@ def test_a_study_of_the_same_name_on_other_photos_is_another_study(other: dict[s
     assert made.repetitions == {(0, 1000): 0.8, (0, 1001): 0.9}
 
 
+def test_a_study_trained_the_versions_whose_run_is_one_of_its_trials() -> None:
+    assert has_trained(study(), "run-1")
+    assert not has_trained(study(), "a run of a study that had its name before")
+    assert not has_trained(study(), "")
+
+
 def test_of_many_repetitions_the_tags_keep_the_mean() -> None:
     made = standing_of("version 1", tags(1), study())
     many = replace(made, repetitions={(fold, 10**9 + seed): 1 / 3 for fold in range(10) for seed in range(30)})
     written = confirmation_tags(many)
     assert len(written[CONFIRMATION_TAG]) < 5000
-    assert standing_of("version 1", tags(1) | written) == replace(made, repetitions={})
+    assert standing_of("version 1", tags(1) | written) == replace(made, repetitions={}, study_run="")

@@ -49,7 +49,7 @@ def test_opened_data_equals_prepared_data(definition: StudyDefinition, tmp_path:
     prepared = prepare_data(definition, tmp_path / "cache")
     opened = open_data(prepared.folder)
     assert isinstance(opened.images, np.memmap)
-    for name in ("folder", "classes", "photos", "statistics", "report", "digest"):
+    for name in ("folder", "classes", "photos", "statistics", "digest"):
         assert getattr(opened, name) == getattr(prepared, name)
     for name in ("images", "labels", "views", "rows"):
         assert np.array_equal(getattr(opened, name), getattr(prepared, name))
@@ -65,6 +65,56 @@ def test_second_preparation_decodes_nothing_and_gives_the_same(definition: Study
     assert decoded[-1] == 20
     assert decoded.count(20) == 1
     assert (second.folder, second.digest) == (first.folder, first.digest)
+
+
+def test_the_report_is_of_this_source_though_the_photos_left_are_the_same(
+    tmp_path: Path, write_photos: WritePhotos, definition_of: DefinitionOf
+) -> None:
+    write_photos(tmp_path / "photos", {"all": 12})
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(["photo,kind", *(f"photos/all/{place:02d}.jpg,{place % 2}" for place in range(12))]))
+    definition = definition_of('table = "table.csv"\nimages = "photo"\ntarget = "kind"\nimage_size = 16')
+    before = prepare_data(definition, tmp_path / "cache")
+    with table.open("a") as rows:
+        rows.write("".join(f"\nphoto/all/{place:02d}.jpg,0" for place in range(5)))
+    after = prepare_data(definition, tmp_path / "cache")
+    assert (after.digest, after.folder) == (before.digest, before.folder)
+    assert (before.report.num_listed, before.report.num_kept, dict(before.report.dropped)) == (12, 12, {})
+    assert (after.report.num_listed, after.report.num_kept) == (17, 12)
+    assert {reason: left_out.num_photos for reason, left_out in after.report.dropped.items()} == {"file missing": 5}
+
+
+def test_two_sources_that_leave_the_same_photos_share_files_and_each_has_its_own_report(
+    definition: StudyDefinition, definition_of: DefinitionOf, tmp_path: Path
+) -> None:
+    """Files that changed with the report would differ between the nodes of a cluster."""
+    first = prepare_data(definition, tmp_path / "cache")
+    content = (first.folder / "data.json").read_bytes()
+    shutil.copytree(tmp_path / "photos", tmp_path / "copy")
+    other = prepare_data(definition_of(FOLDER.replace("photos", "copy")), tmp_path / "cache")
+    assert other.folder == first.folder
+    assert other.report.origin != first.report.origin
+    assert (first.folder / "data.json").read_bytes() == content
+
+
+def test_a_report_in_an_older_file_is_not_believed(definition: StudyDefinition, tmp_path: Path) -> None:
+    prepared = prepare_data(definition, tmp_path / "cache")
+    file = prepared.folder / "data.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"report": {"num_listed": 99}}))
+    assert prepare_data(definition, tmp_path / "cache").report == prepared.report
+    assert open_data(prepared.folder).report.num_listed == 0
+
+
+def test_a_cache_that_takes_no_prepared_data_is_an_error_that_says_what_to_do(
+    definition: StudyDefinition, tmp_path: Path
+) -> None:
+    folder = prepare_data(definition, tmp_path / "cache").folder
+    for name in ("data.json", "arrays.npz"):
+        (folder / name).unlink()
+    (folder / "arrays.npz").mkdir()  # root may write everywhere, but not a file over a folder
+    with pytest.raises(DataError, match=r"prepared data need a writable folder .* does not take them: .*set STUDY_CACHE"):
+        prepare_data(definition, tmp_path / "cache")
+    assert [file.name for file in folder.iterdir()] == ["arrays.npz"]
 
 
 def test_digest_changes_with_split_and_size_while_pixels_are_shared(
@@ -125,15 +175,15 @@ def test_data_of_another_format_is_an_error(definition: StudyDefinition, tmp_pat
 def test_data_of_an_earlier_format_are_written_anew(definition: StudyDefinition, tmp_path: Path) -> None:
     prepared = prepare_data(definition, tmp_path / "cache")
     file = prepared.folder / "data.json"
-    earlier = json.loads(file.read_text()) | {"format_version": 2}
-    del earlier["example_views"]
+    earlier = json.loads(file.read_text()) | {"format_version": 3}
+    del earlier["lumas"]
     file.write_text(json.dumps(earlier))
     again = prepare_data(definition, tmp_path / "cache")
     assert (again.folder, again.digest, again.report) == (prepared.folder, prepared.digest, prepared.report)
-    assert json.loads(file.read_text())["format_version"] == 3
+    assert json.loads(file.read_text())["format_version"] == 4
 
 
-@pytest.mark.parametrize("damage", ["{", '{"format_version": 4}'])
+@pytest.mark.parametrize("damage", ["{", '{"format_version": 5}'])
 def test_damaged_data_and_data_of_a_later_format_are_not_overwritten(
     definition: StudyDefinition, tmp_path: Path, damage: str
 ) -> None:
@@ -239,6 +289,22 @@ def test_a_training_copy_of_a_test_photo_is_in_no_split(
     assert data.report.splits == {"train": 5, "val": 6, "test": 6}
     assert data.report.duplicates.leaks == (("test/a/00.jpg", "train/a/00.jpg"),)
     assert summarize(data)["num_photos"] == 17
+
+
+def test_a_copy_of_a_test_photo_is_in_no_folds_training_wherever_the_source_put_it(
+    tmp_path: Path, write_photos: WritePhotos, definition_of: DefinitionOf
+) -> None:
+    photos = write_photos(tmp_path / "photos", {f"{split}/{label}": 4 for split in ("train", "val", "test") for label in "ab"})
+    for copy, original in (("val/a/00.jpg", "test/a/00.jpg"), ("val/b/01.jpg", "train/b/01.jpg")):
+        shutil.copy(photos / original, photos / copy)
+    data = prepare_data(definition_of(FOLDER + "[data.split]\nfolds = 3"), tmp_path / "cache")
+    twins = {data.photos.index(name) for name in ("val/b/01.jpg", "train/b/01.jpg")}
+    for fold in data.folds:
+        used = np.concatenate([fold.splits.train, fold.splits.val])
+        assert data.photos.index("val/a/00.jpg") not in used
+        assert len(twins & set(fold.splits.train.tolist())) in (0, 2)
+    assert [left_out.num_photos for left_out in data.report.dropped.values()] == [1]
+    assert data.report.num_kept == 23
 
 
 def test_an_unreadable_photo_is_left_out_and_reported(definition: StudyDefinition, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,6 +65,37 @@ def test_validation_and_test_stay_as_they_are_also_where_they_share_a_photo() ->
     one_sided = keep_on_one_side(records_of(["a"] * 3, ["train", "val", "test"]), [(1, 2)])
     assert one_sided.kept == (0, 1, 2)
     assert one_sided.leaks == (("photo-1", "photo-2"),)
+
+
+def test_with_folds_a_validation_copy_of_a_test_photo_is_dropped_and_told() -> None:
+    """Outside its own fold it would be trained on."""
+    one_sided = keep_on_one_side(records_of(["a"] * 3, ["train", "val", "test"]), [(1, 2)], folds=3)
+    assert one_sided.kept == (0, 2)
+    assert one_sided.dropped == (("photo-1", "photo-2"),)
+    assert one_sided.leaks == (("photo-1", "photo-2"),)
+
+
+def test_with_folds_what_training_and_validation_share_stays_in_one_group() -> None:
+    one_sided = keep_on_one_side(records_of(["a"] * 3, ["train", "val", "test"]), [(0, 1)], folds=3)
+    assert one_sided.kept == (0, 1, 2)
+    assert len(set(one_sided.records.groups[:2])) == 1
+
+
+own_parts: st.SearchStrategy[list[SplitName]] = st.permutations(["train", "val", "test"] * 20)
+
+
+@untimed
+@given(own_parts, st.permutations(range(60)), st.lists(st.integers(2, 4), max_size=8), st.integers(1, 3), st.integers(0, 2**31))
+def test_no_fold_trains_on_what_its_test_or_validation_shows(
+    own: list[SplitName], order: list[int], sizes: list[int], repeats: int, seed: int
+) -> None:
+    ends = np.cumsum([0, *sizes])
+    sets = [tuple(sorted(order[start:end])) for start, end in pairwise(ends)]  # a photo is in one set at most
+    records = keep_on_one_side(records_of(["cat"] * 60, own), sets, folds=3).records
+    for splits in fold_splits(records, SplitDefinition(folds=3, repeats=repeats, seed=seed)):
+        train, val, test = ({records.groups[index] for index in indices} for _, indices in splits.items())
+        assert train.isdisjoint(val | test)
+        assert val.isdisjoint(test)
 
 
 def test_duplicates_with_different_labels_contradict_each_other() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from study.data.images import PADDING, UnreadablePhotoError, decode, fit_to_square, square_of
+from study.data.images import FORMATS, PADDING, UnreadablePhotoError, decode, fit_to_square, square_of
 from study.data.pillow_warnings import PILLOW_WARNINGS
 
 # Red, green / blue, white: every turn and flip of it is different.
@@ -32,7 +32,7 @@ def patterned(width: int, height: int) -> Image.Image:
     return Image.fromarray((np.stack(waves, axis=-1) + noise).clip(0, 255).astype(np.uint8))
 
 
-@pytest.mark.parametrize("file_format", ["PNG", "BMP", "GIF", "TIFF", "WEBP", "JPEG"])
+@pytest.mark.parametrize("file_format", FORMATS)
 def test_every_format_becomes_rgb(file_format: str) -> None:
     options = {"lossless": True} if file_format == "WEBP" else {}
     image = decode(encoded(Image.new("RGB", (6, 4), (200, 30, 60)), file_format, **options))
@@ -198,7 +198,7 @@ def test_floating_point_image_is_refused() -> None:
         decode(Image.new("F", (4, 4)))
 
 
-@pytest.mark.parametrize("file_format", ["PNG", "BMP", "GIF", "TIFF", "WEBP", "JPEG"])
+@pytest.mark.parametrize("file_format", FORMATS)
 def test_damaged_photo_is_read_or_refused_but_never_crashes(file_format: str) -> None:
     stored = encoded(patterned(40, 30), file_format)
     generator = random.Random(0)
@@ -309,3 +309,23 @@ def test_reduction_is_antialiased() -> None:
 
 def test_square_may_be_written_to() -> None:
     fit_to_square(Image.new("RGB", (8, 8)), 8)[0, 0, 0] = 1  # torch.from_numpy warns of arrays that may not
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1"])
+def test_heic_is_told_as_such_whatever_the_file_is_called(tmp_path: Path, brand: bytes) -> None:
+    file = tmp_path / "phone.jpg"
+    file.write_bytes(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0" + brand + b"heic" + bytes(200))
+    with pytest.raises(UnreadablePhotoError, match=r"phone\.jpg is not: HEIC is not read: save it as JPEG, PNG or AVIF"):
+        decode(file)
+
+
+def test_the_preview_of_raw_data_is_not_taken_for_the_photo() -> None:
+    """DNG, NEF and ARW are TIFF files whose first image is a preview of some 160 px."""
+    for subfile_type, is_read in ((0, True), (1, False)):
+        stored = io.BytesIO()
+        Image.new("RGB", (16, 12), "red").save(stored, "TIFF", tiffinfo={254: subfile_type})
+        if is_read:
+            assert decode(stored.getvalue()).size == (16, 12)
+        else:
+            with pytest.raises(UnreadablePhotoError, match="only its preview can be read.*develop it to JPEG"):
+                decode(stored.getvalue())

@@ -1,11 +1,17 @@
+import errno
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from study.data.dataset import prepare_data
+from study.data.file_kinds import HEIC_ENDINGS, NO_PHOTO_ENDINGS, OTHER_ENDINGS, PHOTO_ENDINGS, RAW_ENDINGS
+from study.data.images import FORMATS
 from study.data.records import Reason
 from study.data.sources import FolderSource, InstrumentSource, open_source
 from study.definition import StudyDefinition
@@ -43,16 +49,82 @@ def test_test_folder_may_be_missing(tmp_path: Path, write_photos: WritePhotos) -
 def test_only_visible_photos_count_at_any_depth_and_in_any_case(tmp_path: Path, write_photos: WritePhotos) -> None:
     root = write_photos(tmp_path, {"cats": 1, "cats/more/deep": 1, "cats/.hidden": 1, "dogs": 1, ".git/x": 1})
     (root / "dogs" / "00.jpg").rename(root / "dogs" / "ONE.TIFF")
-    for ignored in ("cats/.thumbnail.jpg", "cats/notes.txt", "README.md"):
+    for ignored in ("cats/.thumbnail.jpg", "cats/notes.txt", "cats/Thumbs.db", "README.md", "LICENSE"):
         (root / ignored).write_text("no photo")
-    assert FolderSource(root).records.photos == ("cats/00.jpg", "cats/more/deep/00.jpg", "dogs/ONE.TIFF")
+    records = FolderSource(root).records
+    assert records.photos == ("cats/00.jpg", "cats/more/deep/00.jpg", "dogs/ONE.TIFF")
+    assert records.dropped == ()
 
 
-@pytest.mark.parametrize("ending", ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"])
+@pytest.mark.parametrize("ending", ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "jfif", "avif", "jp2", "ppm"])
 def test_every_image_ending_is_a_photo(tmp_path: Path, write_photos: WritePhotos, ending: str) -> None:
     root = write_photos(tmp_path, {"cats": 1, "dogs": 1})
     (root / "cats" / "00.jpg").rename(root / "cats" / f"00.{ending}")
     assert FolderSource(root).records.photos[0] == f"cats/00.{ending}"
+
+
+def test_every_ending_of_a_format_that_is_decoded_is_a_photos() -> None:
+    Image.init()
+    decoded = {ending for ending, name in Image.registered_extensions().items() if name in (*FORMATS, "MPO")}
+    assert decoded == PHOTO_ENDINGS
+    every = [PHOTO_ENDINGS, HEIC_ENDINGS, RAW_ENDINGS, OTHER_ENDINGS, NO_PHOTO_ENDINGS]
+    assert sum(map(len, every)) == len(frozenset().union(*every)), "an ending must have one meaning"
+
+
+def test_files_that_may_be_photos_and_are_not_read_are_dropped_with_their_reason(
+    tmp_path: Path, write_photos: WritePhotos
+) -> None:
+    root = write_photos(tmp_path, {f"{split}/{name}": 1 for split in ("train", "val") for name in ("cats", "dogs")})
+    for name in ("01.HEIC", "02.nef", "03.psd", "more/04.jpg_large", "05"):
+        (root / "train" / "cats" / name).parent.mkdir(exist_ok=True)
+        (root / "train" / "cats" / name).touch()
+    (root / "train" / "cats" / "06.jpg").symlink_to(root / "nowhere.jpg")
+    for name in ("loose.jpg", "val/loose.heic", "labels.mat"):
+        (root / name).touch()
+    records = FolderSource(root).records
+    assert len(records.photos) == 4
+    assert {dropped.name: dropped.reason for dropped in records.dropped} == {
+        "train/cats/01.HEIC": Reason.FORMAT_NOT_READ,
+        "train/cats/02.nef": Reason.FORMAT_NOT_READ,
+        "train/cats/03.psd": Reason.FORMAT_NOT_READ,
+        "train/cats/more/04.jpg_large": Reason.ENDING_UNKNOWN,
+        "train/cats/05": Reason.ENDING_UNKNOWN,
+        "train/cats/06.jpg": Reason.FILE_MISSING,
+        "loose.jpg": Reason.OUTSIDE_CLASSES,
+        "val/loose.heic": Reason.OUTSIDE_CLASSES,
+    }
+    detail_of = {dropped.name: dropped.detail for dropped in records.dropped}
+    assert detail_of["train/cats/01.HEIC"].startswith("HEIC is not read: save it as JPEG")
+    assert "develop" in detail_of["train/cats/02.nef"]
+
+
+def test_a_file_that_was_left_out_changes_the_report_and_not_the_data(
+    tmp_path: Path, write_photos: WritePhotos, definition_of: Callable[[str], StudyDefinition]
+) -> None:
+    root = write_photos(tmp_path / "photos", {"cats": 6, "dogs": 6})
+    definition = definition_of('folder = "photos"\nimage_size = 16')
+    before = prepare_data(definition, tmp_path / "cache")
+    (root / "cats" / os.fsdecode(b"caf\xe9.heic")).touch()
+    after = prepare_data(definition, tmp_path / "cache")
+    assert after.digest == before.digest
+    assert after.report.dropped["format not read"].examples[0].photo == "cats/caf\\udce9.heic"
+    assert json.loads(after.report.model_dump_json())["num_listed"] == 13
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error_that_names_it(
+    tmp_path: Path, write_photos: WritePhotos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_photos(tmp_path, {"cats/more": 1, "dogs": 1})
+    list_entries = os.scandir
+
+    def refuse(folder: Path) -> Any:  # root may list everything
+        if Path(folder).name == "more":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        return list_entries(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"every folder must be readable, but .*cats/more.* is not: Permission denied"):
+        FolderSource(root)
 
 
 def test_linked_folders_are_followed_but_not_in_circles(tmp_path: Path, write_photos: WritePhotos) -> None:
@@ -96,7 +168,10 @@ def test_single_class_is_an_error_that_names_it(tmp_path: Path, write_photos: Wr
 def test_empty_class_folder_is_an_error_that_names_it(tmp_path: Path, write_photos: WritePhotos) -> None:
     root = write_photos(tmp_path, {"cats": 1, "dogs": 0})
     (root / "dogs" / "notes.txt").write_text("")
-    with pytest.raises(DataError, match=r"class folder .*dogs holds none\. Add photos \(bmp gif jpeg"):
+    with pytest.raises(DataError, match=r"class folder .*dogs holds none\. Add photos \(apng avif"):
+        FolderSource(root)
+    (root / "dogs" / "1.heic").touch()
+    with pytest.raises(DataError, match=r"dogs holds none that is read \(1 left out, such as dogs/1\.heic: HEIC is not read"):
         FolderSource(root)
 
 

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.data.images import decode
+from study.data.images import UnreadablePhotoError, decode
+from study.data.packed import pack_images
 from study.data.records import Reason
 from study.data.sources import open_source
 from study.data.tables.cells import PhotoCell, joined_groups
@@ -352,6 +353,13 @@ def test_one_word_in_two_ways_of_writing_accents_is_one_class(source_of: Callabl
     assert source_of(text, ("a.jpg", "b.jpg", "c.jpg")).records.classes == ("Gesù", "cello")
 
 
+def quarantined(source: TableSource, folder: Path) -> list[str]:
+    """The photos that packing leaves out; packed a second time, as photos are that were touched, the array is the same."""
+    packed = pack_images(source, 16, folder / "packed")
+    assert pack_images(source, 16, folder / "packed", full_check=True).digest == packed.digest
+    return [one.photo for one in packed.quarantine]
+
+
 def parquet_of(folder: Path, columns: Mapping[str, Any], row_group_size: int = 2) -> Path:
     pa.parquet.write_table(pa.table(columns), folder / "table.parquet", row_group_size=row_group_size)
     return folder / "table.parquet"
@@ -433,16 +441,18 @@ def test_an_array_in_a_csv_cell_may_be_as_large_as_a_photo(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("cell", "told"),
     [
-        ("[[[255 255 255]\n  ...\n  [1 2 3]]]", r"row 0, image of .*table\.csv was shortened to '\.\.\.' when it was written"),
-        ("[[300, 1]]", "holds numbers from 1 to 300"),
-        ("[[1], [2, 3]]", "holds lists of unequal lengths"),
-        ("[front.jpg]", r"holds '\[front.jpg\]', which is no array"),
+        ("[[[255 255 255]\n  ...\n  [1 2 3]]]", r"shortened to '\.\.\.' when it was written: .*`array.tolist\(\)`"),
+        ("[[300, 1]]", "numbers from 1 to 300"),
+        ("[[1], [2, 3]]", "lists of unequal lengths"),
+        ("[front.jpg]", r"'\[front.jpg\]', which is no array"),
+        ("[" * 5000 + "]" * 5000, "lists in lists, too deep to be a photo"),
     ],
 )
-def test_a_csv_cell_that_holds_no_whole_array_is_an_error_when_it_is_read(tmp_path: Path, cell: str, told: str) -> None:
+def test_a_csv_cell_that_holds_no_whole_array_is_one_unreadable_photo(tmp_path: Path, cell: str, told: str) -> None:
     source = opened(csv_of(tmp_path, [("image", "type"), (cell, "violin"), ("[[1]]", "cello")]))
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(UnreadablePhotoError, match=rf"row 0, image of .*table\.csv is not: .*{told}"):
         source.read("row 0, image")
+    assert quarantined(source, tmp_path) == ["row 0, image"]
 
 
 @pytest.mark.parametrize(
@@ -454,11 +464,42 @@ def test_a_csv_cell_that_holds_no_whole_array_is_an_error_when_it_is_read(tmp_pa
         ([], "list of float64"),
     ],
 )
-def test_a_cell_without_a_photo_is_an_error_when_it_is_read(tmp_path: Path, cell: Any, found: str) -> None:
+def test_a_cell_without_a_photo_is_one_unreadable_photo(tmp_path: Path, cell: Any, found: str) -> None:
     kind = pa.list_(pa.list_(pa.float64() if "float" in found and cell else pa.int64()))
     source = opened(parquet_of(tmp_path, {"image": pa.array([cell, [[1]]], kind), "type": ["violin", "cello"]}))
-    with pytest.raises(DataError, match=rf"row 0, image of .*table\.parquet holds {found}"):
+    with pytest.raises(UnreadablePhotoError, match=rf"row 0, image of .*table\.parquet is not: .*{found}"):
         source.read("row 0, image")
+
+
+def test_an_array_in_a_column_of_paths_is_told_by_its_place_and_beginning(source_of: Callable[..., TableSource]) -> None:
+    """Half a megabyte of numbers is neither a name nor a detail."""
+    array = str([[1, 2, 3]] * 5000)
+    text = f'image,type\na.jpg,violin\n"{array}",cello\nb.jpg,cello'
+    source = source_of(text, photos=["a.jpg", "b.jpg"])
+    detail = "no path: 55,000 characters, '[[1, 2, 3], [1, 2, 3…'"
+    assert source.records.dropped == (("row 1, image", Reason.FILE_MISSING, detail),)
+
+
+def test_a_struct_without_bytes_is_one_unreadable_photo(tmp_path: Path) -> None:
+    cells = [{"bytes": None, "path": "a.jpg"}, *({"bytes": photo_bytes(place), "path": None} for place in range(3))]
+    source = opened(parquet_of(tmp_path, {"image": cells, "type": ["violin", "cello"] * 2}))
+    with pytest.raises(UnreadablePhotoError, match=r"its cell holds no photo \(no bytes, only the path 'a\.jpg'\)"):
+        source.read("row 0, image")
+    assert quarantined(source, tmp_path) == ["row 0, image"]
+
+
+def test_a_damaged_parquet_file_is_told_as_one_and_no_photos_fault(tmp_path: Path) -> None:
+    """Else every photo of the table would be put in quarantine, one after the other."""
+    photos = [{"bytes": np.random.default_rng(place).bytes(9000), "path": None} for place in range(4)]
+    table = parquet_of(tmp_path, {"image": photos, "type": ["violin", "cello"] * 2})
+    source = opened(table)
+    content = table.read_bytes()
+    table.write_bytes(content[:4] + bytes(40) + content[44:])  # the first column's page header
+    with pytest.raises(DataError, match=r"must be valid Parquet, but .*table\.parquet is not: .*Save it anew") as caught:
+        source.read("row 0, image")
+    assert not isinstance(caught.value, UnreadablePhotoError)
+    with pytest.raises(DataError, match="must be valid Parquet"):
+        pack_images(source, 16, tmp_path / "cache")
 
 
 MISTAKES = {

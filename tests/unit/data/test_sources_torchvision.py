@@ -1,7 +1,9 @@
 """torchvision's data sets, opened by torchvision's own code from files that are written here: nothing is downloaded."""
 
 import bz2
+import errno
 import inspect
+import os
 import pickle
 import socket
 import urllib.error
@@ -15,7 +17,8 @@ import pytest
 import torchvision.datasets
 from PIL import Image
 
-from study.data.images import decode
+from study.data.images import UnreadablePhotoError, decode
+from study.data.packed import pack_images
 from study.data.sources import open_source
 from study.data.torchvision_sets import DATA_SETS
 from study.data.torchvision_source import TorchvisionSource, _class_names, _class_numbers
@@ -110,12 +113,62 @@ def test_fingerprint_and_digest_change_with_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_network")
-def test_a_damaged_photo_is_an_error_that_names_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"no photo", "it is in no image format that is known"), (None, "No such file or directory")],
+    ids=["damaged", "missing"],
+)
+def test_one_photo_that_cannot_be_read_is_left_out_and_the_others_are_packed(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
     write_pets(tmp_path)
     source = TorchvisionSource("OxfordIIITPet", tmp_path, SPLIT)
-    (tmp_path / "OxfordIIITPet" / "oxford-iiit-pet" / "images" / "Abyssinian_1.jpg").write_bytes(b"no photo")
-    with pytest.raises(DataError, match=r"train/000000 of torchvision's OxfordIIITPet in .* is not: cannot identify"):
+    file = tmp_path / "OxfordIIITPet" / "oxford-iiit-pet" / "images" / "Abyssinian_1.jpg"
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(UnreadablePhotoError, match=rf"train/000000 of torchvision's OxfordIIITPet in .* is not: {reason}"):
         source.read("train/000000")
+    packed = pack_images(source, 16, tmp_path / "packed")
+    assert [one.photo for one in packed.quarantine] == ["train/000000"]
+    assert len(packed.images) == 15
+    assert pack_images(source, 16, tmp_path / "packed", full_check=True).digest == packed.digest
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_link_that_leads_nowhere_does_not_keep_a_data_set_from_being_packed(tmp_path: Path) -> None:
+    write_pets(tmp_path)
+    source = TorchvisionSource("OxfordIIITPet", tmp_path, SPLIT)
+    before = source.fingerprint()
+    photo = tmp_path / "OxfordIIITPet" / "oxford-iiit-pet" / "images" / "Abyssinian_1.jpg"
+    photo.unlink()
+    photo.symlink_to(tmp_path / "nowhere.jpg")
+    assert source.fingerprint() != before
+    assert [one.photo for one in pack_images(source, 16, tmp_path / "packed").quarantine] == ["train/000000"]
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_data_set_whose_folder_is_gone_is_an_error_and_no_photos_fault(tmp_path: Path) -> None:
+    write_pets(tmp_path)
+    source = TorchvisionSource("OxfordIIITPet", tmp_path, SPLIT)
+    (tmp_path / "OxfordIIITPet").rename(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"must be where it was opened, but .* has lost .*OxfordIIITPet") as caught:
+        source.read("train/000000")
+    assert not isinstance(caught.value, UnreadablePhotoError)
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_failing_disk_is_an_error_and_no_photos_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pets(tmp_path)
+    source = TorchvisionSource("OxfordIIITPet", tmp_path, SPLIT)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("PIL.Image.open", fail)
+    with pytest.raises(DataError, match=r"Input/output error") as caught:
+        source.read("train/000000")
+    assert not isinstance(caught.value, UnreadablePhotoError)
 
 
 @pytest.mark.usefixtures("no_network")
@@ -173,6 +226,24 @@ def test_no_downloadable_classification_data_set_is_forgotten() -> None:
         if "download" in inspect.signature(getattr(torchvision.datasets, name)).parameters
     }
     assert downloadable - set(DATA_SETS) == set().union(*NOT_FOR_CLASSES.values())
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_damaged_photo_does_not_keep_a_data_set_from_being_opened(tmp_path: Path) -> None:
+    """GTSRB lists its photos with their classes: none is decoded to learn its class."""
+    folder = tmp_path / "GTSRB" / "gtsrb"
+    tests = folder / "GTSRB" / "Final_Test" / "Images"
+    tests.mkdir(parents=True)
+    for number in range(2):
+        training = folder / "GTSRB" / "Training" / f"{number:05d}"
+        training.mkdir(parents=True)
+        for place in range(4):
+            Image.new("RGB", (30, 20), (place * 10, 0, 0)).save(training / f"{place:05d}.ppm")
+        Image.new("RGB", (30, 20), "blue").save(tests / f"{number:05d}.ppm")
+    (folder / "GT-final_test.csv").write_text("Filename;ClassId\n00000.ppm;0\n00001.ppm;1\n")
+    (folder / "GTSRB" / "Training" / "00001" / "00002.ppm").write_bytes(b"no photo")
+    records = TorchvisionSource("GTSRB", tmp_path, SPLIT).records
+    assert Counter(records.labels) == {"0": 5, "1": 5}
 
 
 def test_labels_are_read_with_the_images_where_nothing_lists_them() -> None:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from study.data import statistics
 from study.data.statistics import CHUNK_PHOTOS, channel_statistics, statistics_of_parts
@@ -36,6 +37,14 @@ def test_channels_are_kept_apart() -> None:
     found = channel_statistics(images, np.arange(2))
     assert found.mean == pytest.approx((0.2, 0.0, 0.5))
     assert found.std == pytest.approx((0.0, 0.0, 0.5))
+
+
+def test_luma_has_the_moments_of_the_photos_without_colour() -> None:
+    images = drawn(9)
+    found = channel_statistics(images, np.arange(9)).without_colour()
+    grey = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in images]) / 255
+    assert found.mean == pytest.approx((grey.mean(),) * 3, rel=1e-12)
+    assert found.std == pytest.approx((grey.std(),) * 3, rel=1e-12)
 
 
 def test_no_image_is_refused() -> None:

@@ -10,9 +10,11 @@ from study.data.images import fit_to_square
 from study.data.statistics import ChannelStatistics
 from study.errors import DataError, ModelError
 from study.models.classifier import Classifier, build_classifier
+from study.models.colour_modes import without_colour
 from study.models.contract import CONTRACT_FILE, ModelContract, TargetScale
 from study.models.exported import WEIGHTS_FILE, load_exported, save_exported
 from study.models.normalization import make_normalizer
+from study.models.trainable import TrainableModel
 from study.models.weights import RANDOM_DIGEST, ResolvedWeights
 from study.trial import Head, TrialConfig
 from tests.planted import is_armed, plant_code
@@ -152,12 +154,12 @@ def test_weights_that_were_tampered_with_are_refused(tmp_path: Path) -> None:
         load_exported(tmp_path)
 
 
-@pytest.mark.parametrize("version", [1, 5, None])
+@pytest.mark.parametrize("version", [1, 6, None])
 def test_a_contract_of_another_version_is_refused_before_its_fields_are_read(version: int, tmp_path: Path) -> None:
     export(tmp_path)
     (tmp_path / CONTRACT_FILE).write_text(json.dumps({"contract_version": version, "labels": []}))
     with pytest.raises(
-        ModelError, match=rf"reads model contracts of versions 2 to 4, but .*contract\.json has {version}"
+        ModelError, match=rf"reads model contracts of versions 2 to 5, but .*contract\.json has {version}"
     ) as caught:
         load_exported(tmp_path)
     assert "\n" not in str(caught.value)
@@ -170,6 +172,42 @@ def test_a_contract_of_the_version_before_answers_as_it_did(tmp_path: Path) -> N
     older = {key: value for key, value in json.loads(path.read_text()).items() if key != "temperature"}
     path.write_text(json.dumps(older | {"contract_version": 2}))
     np.testing.assert_array_equal(load_exported(tmp_path).predict(photos(2)), expected)
+
+
+def test_a_contract_of_version_4_means_photos_in_colour_and_the_same_model(tmp_path: Path) -> None:
+    export(tmp_path)
+    expected, digest = load_exported(tmp_path).predict(photos(2)), load_exported(tmp_path).contract.content_digest
+    path = tmp_path / CONTRACT_FILE
+    older = {key: value for key, value in json.loads(path.read_text()).items() if key != "colour_mode"}
+    path.write_text(json.dumps(older | {"contract_version": 4}))
+    read = load_exported(tmp_path)
+    assert read.contract.colour_mode == "rgb"
+    assert read.contract.content_digest == digest
+    np.testing.assert_array_equal(read.predict(photos(2)), expected)
+
+
+def test_a_model_without_colour_sees_the_luma_of_every_photo_however_it_comes(tmp_path: Path) -> None:
+    model, contract = export(tmp_path)
+    save_exported(tmp_path, model, contract.model_copy(update={"colour_mode": "greyscale"}))
+    exported = load_exported(tmp_path)
+    grey = [photo.convert("L").convert("RGB") for photo in photos(3)]
+    padded = torch.tensor(np.stack([fit_to_square(photo, 32) for photo in photos(3)]))
+    seen = without_colour(padded)
+    with torch.no_grad():
+        expected = model.eval()(contract.normalization(seen)).softmax(dim=1).numpy()
+    np.testing.assert_array_equal(exported.contract.pixels_of(photos(3)), seen.numpy())
+    np.testing.assert_allclose(exported.predict(photos(3)), expected, atol=1e-6)
+    for pixels in (padded, seen):
+        np.testing.assert_allclose(exported.predict_pixels(pixels.numpy()), expected, atol=1e-6)
+    trainable = TrainableModel(exported)
+    torch.testing.assert_close(trainable.preprocess(photos(3)), contract.normalization(seen))
+    np.testing.assert_allclose(exported.predict(grey), expected, atol=0.02)  # resized after they lost their colour
+    assert np.abs(load_exported_in_colour(tmp_path, contract, model) - expected).max() > 1e-3
+
+
+def load_exported_in_colour(folder: Path, contract: ModelContract, model: Classifier) -> np.ndarray:
+    save_exported(folder / "in_colour", model, contract)
+    return load_exported(folder / "in_colour").predict(photos(3))
 
 
 def test_a_temperature_softens_probabilities_and_changes_no_class(tmp_path: Path) -> None:
@@ -192,6 +230,7 @@ def test_models_that_answer_alike_have_one_content_digest(tmp_path: Path) -> Non
         {"weights_digest": "0"},
         {"image_size": 64},
         {"packed_size": 48},
+        {"colour_mode": "greyscale"},
     ):
         assert contract.model_copy(update=change).content_digest != contract.content_digest
 
@@ -217,6 +256,7 @@ def test_a_missing_file_is_told_by_name(missing: str, tmp_path: Path) -> None:
     ("change", "told"),
     [
         ({"image_size": "large"}, "`image_size`"),
+        ({"colour_mode": "sepia"}, "`colour_mode`"),
         ({"padding": [0, 0, 0]}, r"asks for \(0, 0, 0\)"),
         ({"classes": ["one"]}, "and 1 outputs, but does not"),
         ({"classes": []}, 'task "class" needs classes and no target'),

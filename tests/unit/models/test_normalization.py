@@ -89,3 +89,11 @@ def test_a_normalizer_survives_json() -> None:
     for kind in ("imagenet", "global", "local"):
         normalizer = make_normalizer(kind, STATISTICS)
         assert Normalizer.model_validate_json(normalizer.model_dump_json()) == normalizer
+
+
+def test_global_statistics_are_those_of_the_photos_as_they_are_seen() -> None:
+    statistics = ChannelStatistics((0.2, 0.4, 0.6), (0.1, 0.2, 0.3), luma=(0.36, 0.15))
+    without_colour = make_normalizer("global", statistics, "greyscale")
+    assert (without_colour.mean, without_colour.std) == ((0.36,) * 3, (0.15,) * 3)
+    assert make_normalizer("global", statistics, "rgb").mean == (0.2, 0.4, 0.6)
+    assert make_normalizer("imagenet", statistics, "greyscale") == make_normalizer("imagenet", statistics)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,18 @@ def test_a_full_disk_leaves_whole_lines_only(tmp_path: Path, monkeypatch: pytest
             journal.append_logs([{"b": 2}])
     journal.append_logs([{"c": 3}])
     assert list(journal.read_logs(0)) == [{"a": 1}, {"c": 3}]
+
+
+def test_what_one_thread_holds_back_holds_no_other_thread_s_records_back(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "study.journal")
+    with journal.together():
+        journal.append_logs([{"ours": 1}])
+        other = threading.Thread(target=journal.append_logs, args=([{"theirs": 1}],))
+        other.start()
+        other.join()
+        assert list(journal.read_logs(0)) == [{"theirs": 1}]
+        journal.append_logs([{"ours": 2}])
+    assert list(journal.read_logs(0)) == [{"theirs": 1}, {"ours": 1}, {"ours": 2}]
 
 
 def test_a_killed_driver_leaves_no_lock_behind(tmp_path: Path) -> None:

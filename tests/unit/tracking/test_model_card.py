@@ -96,3 +96,9 @@ def test_a_promotion_replaces_the_one_before_and_is_told_whole() -> None:
     assert once.endswith("## Promotion\n\n- Better by 0.1.\n")
     assert twice.endswith("- Forced: a reason.\n")
     assert "Better by 0.1" not in twice
+
+
+def test_a_card_says_where_photos_lose_their_colour() -> None:
+    assert "turned grey" not in model_card(contract(), FACTS)
+    card = model_card(contract(colour_mode="greyscale"), FACTS)
+    assert "turned grey (luma in all three channels), and normalised by mean" in card

@@ -1,12 +1,8 @@
 import pytest
 
 from study.errors import TrackingError
-from study.tracking.records import ERROR_TAG, TRACEBACK_TAG, metrics_of, params_of, shortened, trial_name
-from study.trial import ConfusionMatrix, Measurement, TrialConfig, dotted_fields
-
-
-def measurement(metrics: dict[str, float]) -> Measurement:
-    return Measurement(epoch=1, metrics=metrics, confusion=ConfusionMatrix(counts=((1,),)), timestamp_ms=1)
+from study.tracking.records import ERROR_TAG, TRACEBACK_TAG, params_of, recorded, shortened, trial_name
+from study.trial import TrialConfig, dotted_fields
 
 
 def test_params_are_every_key_of_the_recipe_by_its_dotted_name() -> None:
@@ -26,12 +22,12 @@ def test_a_trials_name_tells_its_number_and_backbone() -> None:
 
 def test_names_that_mlflow_takes_stay_as_they_are() -> None:
     metrics = {"val_loss": 0.5, "val_recall.T-shirt 1.0: blue_ü": 0.25}
-    assert metrics_of(measurement(metrics)) == metrics
+    assert recorded(metrics) == metrics
 
 
 def test_two_classes_whose_names_become_one_are_refused_in_one_line() -> None:
     with pytest.raises(TrackingError, match="Rename one of the classes") as raised:
-        metrics_of(measurement({"val_recall.a&b": 0.1, "val_recall.a+b": 0.2}))
+        recorded({"val_recall.a&b": 0.1, "val_recall.a+b": 0.2})
     assert "a&b" in str(raised.value)
     assert "a+b" in str(raised.value)
 

@@ -37,6 +37,8 @@ def test_the_key_changes_with_everything_that_the_activations_depend_on(striped_
         key_of(striped_data, config_of(normalization="local")),
         key_of(striped_data, config_of(head="append")),
         key_of(striped_data, config_of(image_size=24)),
+        key_of(striped_data, config_of(colour_mode="greyscale")),
+        key_of(striped_data, config_of(colour_mode="greyscale", normalization="local")),
         key_of(striped_data, config_of(compute__channels_last=False)),
     ]
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -1,6 +1,7 @@
 """Copies in other colours: colour is gone or turned, nothing else is."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from study.confirm_definition import Alteration
 from study.data.study_data import StudyData
+from study.models.colour_modes import without_colour
 from study.training.alterations import AT_ONCE, altered
 from study.training.evaluation import evaluate_split
 from tests.trainings import CPU, build, config_of
@@ -21,13 +23,12 @@ def photos(num_photos: int = 3, size_px: int = 8) -> torch.Tensor:
     )
 
 
-def test_greyscale_leaves_the_luma_and_no_colour() -> None:
+def test_greyscale_copies_are_what_training_without_colour_sees() -> None:
     given = photos()
     found = altered(given, "greyscale")
     assert torch.equal(found[..., 0], found[..., 1])
     assert torch.equal(found[..., 1], found[..., 2])
-    luma = given.double() @ torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)  # ITU-R BT.601
-    assert (found[..., 0].double() - luma).abs().max() <= 1.01
+    assert torch.equal(found, without_colour(given))
 
 
 def test_a_shifted_hue_is_the_opposite_one_as_light_and_as_saturated() -> None:
@@ -58,5 +59,7 @@ def test_an_evaluation_sees_the_copies(striped_data: StudyData) -> None:
     of_grey_again = evaluate_split(model, without_colour, "test", normalization="imagenet", device=CPU, altered="greyscale")
     assert of_grey_again.metrics["loss"] == pytest.approx(of_grey.metrics["loss"], rel=1e-2)
     as_they_are = evaluate_split(model, striped_data, "test", normalization="imagenet", device=CPU)
+    learnt_grey = partial(evaluate_split, model, striped_data, "test", normalization="imagenet", device=CPU)
+    assert learnt_grey(colour_mode="greyscale", altered="greyscale").metrics == learnt_grey(colour_mode="greyscale").metrics
     copies = evaluate_split(model, striped_data, "test", normalization="imagenet", device=CPU, altered="hue_shift")
     assert copies.metrics["loss"] != as_they_are.metrics["loss"]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from study.data.study_data import StudyData
 from study.models.classifier import Classifier
+from study.models.colour_modes import without_colour
 from study.models.normalization import make_normalizer
 from study.training.augmentation import Augmentation
 from study.training.batches import ImageInputs, split_batches
@@ -43,6 +44,16 @@ def test_photos_enter_normalised_and_in_the_order_asked(striped_data: StudyData,
         assert entered.mixed is None
         assert entered.activations.is_contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(entered.activations, written_out(striped_data, photos, normalization), atol=2e-6, rtol=0)
+
+
+def test_colour_is_taken_before_anything_random_is_done_to_a_photo(striped_data: StudyData) -> None:
+    grey = replace(striped_data, images=without_colour(torch.tensor(striped_data.images)).numpy())
+    options: dict[str, Any] = {"augmentation": AugmentationConfig(color_jitter=0.4, rotation=10.0)}
+    (raw,), (grey_raw,) = (list(inputs_of(one).read([np.arange(4)])) for one in (striped_data, grey))
+    for generator in (None, torch.Generator().manual_seed(0)):
+        found = inputs_of(striped_data, colour_mode="greyscale", **options).enter(raw, generator)
+        expected = inputs_of(striped_data, **options).enter(grey_raw, generator and torch.Generator().manual_seed(0))
+        assert torch.equal(found.activations, expected.activations)
 
 
 def test_photos_go_through_the_frozen_stages(striped_data: StudyData) -> None:

@@ -80,6 +80,26 @@ def test_batch_norm_never_sees_a_single_example(striped_data: StudyData) -> None
         list(fit(training))
 
 
+def test_no_piece_of_a_micro_batch_is_too_small_for_batch_norm(striped_data: StudyData) -> None:
+    """Of 32 px, ResNet's last maps are 1×1: a single photo has no variance. Five examples in twos would leave one over."""
+    config = config_of(backbone="resnet18", freeze_depth=0.6, epochs=1, batch_size=5, compute={"micro_batch": 2})
+    training = begin(striped_data, config)
+    tried = out_of_memory_above(training, 5)
+    list(fit(training))
+    assert set(tried) == {2, 3}
+    assert sum(tried) == 42
+
+
+def test_a_micro_batch_too_small_for_batch_norm_is_refused_with_the_fix(striped_data: StudyData) -> None:
+    single = {"micro_batch": 1}
+    with pytest.raises(
+        TrialError, match=r"two photos or more.*compute.micro_batch = 1. Use compute.micro_batch = 2 or more, or"
+    ):
+        begin(striped_data, config_of(backbone="resnet18", freeze_depth=0.6, compute=single))
+    for without in ({"backbone": "resnet18", "freeze_depth": 1.0}, {"backbone": "squeezenet1_1"}):
+        assert begin(striped_data, config_of(**without, compute=single)).steps.micro_batch == 1
+
+
 def test_gradients_are_clipped_to_the_norm_asked_for(striped_data: StudyData) -> None:
     def moved_by(clip: float | None) -> float:
         values = {**PLAIN, "optimizer": {"name": "sgd", "lr": 1.0, "momentum": 0.0, "gradient_clip": clip}, "batch_size": 64}

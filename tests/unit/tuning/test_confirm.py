@@ -1,6 +1,6 @@
 """Which recipes are repeated, with which seeds and folds, and what the repetitions say."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -13,6 +13,9 @@ from optuna.storages import InMemoryStorage
 from rich.console import Console
 from scipy.stats import bootstrap
 
+from study.analysis.confirmed import confirmed_recipes
+from study.analysis.evidence import StudyEvidence, TrialEvidence
+from study.analysis.findings import ConfirmedRecipe
 from study.definition import StudyDefinition, parse_definition
 from study.errors import SearchError
 from study.progress import PlainLines
@@ -21,8 +24,9 @@ from study.search.outcomes import Proposal
 from study.settings import settings_from
 from study.tracking.memory_tracker import MemoryTracker
 from study.tracking.records import TrialRecord
-from study.trial import Measurement, TrialConfig, TrialState
+from study.trial import Failure, Measurement, TrialConfig, TrialState
 from study.tuning.confirm import confirm, confirming_definition, link_tags, recipes_to_confirm, summarized, summary_of
+from study.tuning.first_failures import HopelessError
 from study.tuning.launch import Executor
 from study.tuning.ledger import Ledger
 from study.tuning.preparation import PreparedStudy
@@ -63,6 +67,13 @@ def test_the_best_recipes_are_repeated_each_once() -> None:
         outcome(4, 0.6, head="other"),
     ]
     assert [one.number for one in recipes_to_confirm(outcomes, definition(), top=2)] == [1, 0]
+
+
+def test_a_recipe_is_chosen_by_its_mean_over_the_searched_folds_and_not_by_its_luckiest_one() -> None:
+    steady = [outcome(fold, 0.80, head="append", fold=fold) for fold in range(5)]
+    lucky = [outcome(5 + fold, 0.85 if fold == 4 else 0.70, head="replace", fold=fold) for fold in range(5)]
+    [chosen] = recipes_to_confirm([*steady, *lucky], definition(), top=1)
+    assert chosen.searched["head"] == "append"
 
 
 @pytest.mark.parametrize(("split", "num_folds"), [("", 1), ("split.folds = 3", 3)])
@@ -238,6 +249,43 @@ def test_repetitions_whose_executor_fails_are_told_interrupted(tmp_path: Path, m
     assert [record.state for record in searched.tracker.trials(run_id)] == [TrialState.INTERRUPTED]
 
 
+def test_repetitions_whose_storage_is_full_are_told_interrupted_in_mlflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched = Searched(tmp_path)
+
+    def is_full(*anything: object, **more: object) -> None:
+        raise SearchError("STUDY_STORAGE must take every record, but: No space left on device.")
+
+    def run_and_fail(executor: Interrupting, ledger: Ledger) -> None:
+        ledger.begin()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Advisor, "tell", is_full)
+        patched.setattr(Interrupting, "run", run_and_fail)
+        with pytest.raises(KeyboardInterrupt):
+            searched.confirm(num_trials=0)
+    assert [state for _, state in searched.repetitions()] == [TrialState.INTERRUPTED]
+
+
+def test_repetitions_that_all_fail_alike_say_why_and_wait_for_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched = Searched(tmp_path)
+
+    def fail_all(executor: Interrupting, ledger: Ledger) -> None:
+        while (trial := ledger.begin()) is not None:
+            ledger.finish(trial.number, Failure(reason="out of memory"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Interrupting, "run", fail_all)
+        with pytest.raises(HopelessError, match="of the repetitions, the first 4 trials failed alike: out of memory"):
+            searched.confirm(num_trials=0)
+    [(run_id, state)] = searched.repetitions()
+    assert state is TrialState.INTERRUPTED
+    [tags] = [study.tags for study in searched.tracker.studies() if study.run_id == run_id]
+    assert tags["study.stop_reason"] == "the first 4 trials failed alike: out of memory"
+
+
 def test_the_parents_figures_tell_of_altered_copies_of_the_test_split_too() -> None:
     recipe: dict[str, Any] = {"head": "append", "optimizer.name": "adam"}
     chosen = [outcome(0, 0.7, **recipe)]
@@ -253,3 +301,42 @@ def test_the_parents_figures_tell_of_altered_copies_of_the_test_split_too() -> N
     assert figures["test_greyscale_balanced_accuracy_mean"] == pytest.approx(figures["test_balanced_accuracy_mean"] - 0.2)
     assert figures["test_greyscale_balanced_accuracy_ci_low"] < figures["test_greyscale_balanced_accuracy_mean"]
     assert not any("hue_shift" in name for name in figures)
+
+
+def told_by_the_report(
+    chosen: Sequence[Outcome], repetitions: Sequence[Outcome], records: Sequence[TrialRecord]
+) -> list[ConfirmedRecipe]:
+    """What the report makes of the same repetitions."""
+    metrics = {record.number: record.metrics for record in records}
+
+    def evidence(study: str, one: Outcome) -> TrialEvidence:
+        recipe = {"fold": one.config.fold, "seed": one.config.seed, **one.searched}
+        told = metrics.get(one.number, {}) if study.endswith(".confirm") else {}
+        return TrialEvidence(study, one.number, one.state, one.run_id, recipe, one.searched, one.value, metrics=told)
+
+    trials = [evidence("sure", one) for one in chosen]
+    repeated = [evidence("sure.confirm", one) for one in repetitions]
+    return confirmed_recipes(StudyEvidence("sure", "run", definition("split.folds = 4"), trials, repeated))
+
+
+def test_mlflow_and_the_report_name_the_same_winner_where_a_repetition_failed() -> None:
+    """The better recipe's best round is lost; over the rounds that both ended it is still the better one."""
+    recipes: list[dict[str, Any]] = [{"head": head, "optimizer.name": "adam"} for head in ("append", "replace")]
+    chosen = [outcome(number, 0.9 - 0.1 * number, **recipe) for number, recipe in enumerate(recipes)]
+    repeated = confirming_definition(definition("split.folds = 4"), chosen)
+    advisor = Advisor.create(repeated, InMemoryStorage(), {})
+    records = list[TrialRecord]()
+    while (proposal := advisor.ask()) is not None:
+        is_better, is_easy = proposal.searched["head"] == "append", proposal.searched["fold"] == 0
+        if is_better and is_easy:
+            advisor.tell(proposal.number, TrialState.FAIL)
+            continue
+        hard = 0.02 if is_better == (proposal.number % 4 < 2) else 0.0  # neither wins every round: no race is decided
+        value = 0.5 + 0.4 * is_easy + 0.01 * is_better + hard
+        advisor.tell(proposal.number, TrialState.COMPLETE, value)
+        metrics = {"test_balanced_accuracy": value}
+        records.append(TrialRecord(proposal.number, f"run-{proposal.number}", TrialState.COMPLETE, {}, metrics, {}))
+    in_mlflow = summarized(chosen, advisor.outcomes(), records, repeated)
+    in_report = told_by_the_report(chosen, advisor.outcomes(), records)
+    assert [one.trial for one in in_mlflow] == [one.trial for one in in_report] == [0, 1]
+    assert in_mlflow[1].val.mean > in_mlflow[0].val.mean  # of its own rounds, the easy ones among them

@@ -6,15 +6,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import ray
 from filelock import FileLock
 
 from study.errors import SearchError
+from study.search.storages import open_storage
 from study.settings import Settings, settings_from
 from study.tuning.cluster import connected
 from study.tuning.driver import Driver, DriverRecord, End, driving, is_driven, read_driver, terminated_as_interrupted
@@ -139,6 +143,7 @@ def test_sigterm_is_heard_where_sigint_is_blocked_and_ignored_as_by_ray_and_by_s
 
 
 def test_stop_ends_the_driver_and_waits_for_it(driver: "subprocess.Popen[str]", settings: Settings) -> None:
+    record_in_optuna(settings)
     asked = ask_to_stop("pets", settings)
     assert asked.pid == driver.pid
     assert wait_until_stopped("pets", asked, settings) is End.INTERRUPTED
@@ -192,3 +197,105 @@ def test_sigterm_is_as_it_was_after_a_study(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     drive(tmp_path, None)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def prepare(folder: Path, *, to_the_end: bool = False) -> None:
+    with driving("pets", folder, prepares=True) as driver:
+        driver.does("packing photos, 1 of 2")
+        if to_the_end:
+            driver.runs()
+
+
+def test_a_driver_says_what_it_does_until_its_trials_run(tmp_path: Path) -> None:
+    with driving("pets", tmp_path, prepares=True) as driver:
+        assert doing(tmp_path) == "preparing"
+        driver.does("packing photos, 1 of 2")
+        assert doing(tmp_path) == "packing photos, 1 of 2"
+        driver.does("packing photos, 2 of 2")
+        assert doing(tmp_path) == "packing photos, 1 of 2", "the file is not written again for each batch of photos"
+        driver.runs()
+        assert doing(tmp_path) is None
+    with driving("pets", tmp_path):
+        assert doing(tmp_path) is None, "who only looks prepares nothing"
+
+
+def doing(folder: Path) -> str | None:
+    record = read_driver(folder)
+    assert record is not None
+    return record.doing
+
+
+def test_who_leaves_before_anything_is_recorded_leaves_nothing(tmp_path: Path) -> None:
+    prepare(tmp_path / "studies" / "pets")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "studies").write_text("a file where the folder should be")
+    with pytest.raises(SearchError, match="STUDY_OUTPUT must be a folder that can be written, but .*pets is not") as raised:
+        prepare(tmp_path / "studies" / "pets")
+    assert "\n" not in str(raised.value)
+
+
+def test_what_was_in_the_folder_stays_there(tmp_path: Path) -> None:
+    (tmp_path / "pets" / "received").mkdir(parents=True)
+    prepare(tmp_path / "pets")
+    assert [path.name for path in (tmp_path / "pets").iterdir()] == ["received"]
+
+
+@pytest.mark.parametrize("end", End)
+def test_who_leaves_a_recorded_study_while_it_prepares_leaves_the_earlier_driver_s_word(end: End, tmp_path: Path) -> None:
+    drive(tmp_path, end)
+    prepare(tmp_path)
+    record = read_driver(tmp_path)
+    assert record is not None
+    assert (record.end, record.doing) == (end, None)
+
+
+def test_a_driver_that_was_killed_while_it_prepared_leaves_nothing_that_the_next_one_keeps(tmp_path: Path) -> None:
+    folder = tmp_path / "studies" / "pets"
+    process = started(folder, DRIVE.replace("Path(sys.argv[1])", "Path(sys.argv[1]), prepares=True"))
+    process.kill()
+    process.communicate()
+    assert doing(folder) == "preparing"
+    prepare(folder)
+    assert not folder.exists()
+
+
+def test_who_waits_for_a_driver_that_takes_its_folder_away_drives_in_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.tuning.driver.LOOK_S", 10.0)
+    folder = tmp_path / "pets"
+    told = list[bool | None]()
+
+    def wait_and_drive() -> None:
+        with driving("pets", folder):
+            told.append(is_driven(folder))
+
+    waiter = threading.Thread(target=wait_and_drive)
+    with driving("pets", folder, prepares=True):
+        waiter.start()
+        time.sleep(0.1)
+    waiter.join()
+    assert told == [True]
+
+
+def record_in_optuna(settings: Settings) -> None:
+    optuna.create_study(study_name="pets", storage=open_storage(settings.storage))
+
+
+def test_stop_does_not_speak_of_resuming_what_was_never_recorded(driver: "subprocess.Popen[str]", settings: Settings) -> None:
+    """As while Ray starts, after the photos are packed."""
+    assert wait_until_stopped("pets", ask_to_stop("pets", settings), settings) is None
+    assert driver.wait() == 1
+
+
+def test_stop_ends_a_driver_that_prepares_and_nothing_is_left(settings: Settings) -> None:
+    folder = settings.study_folder("pets")
+    process = started(folder, DRIVE.replace("Path(sys.argv[1])", "Path(sys.argv[1]), prepares=True"))
+    asked = ask_to_stop("pets", settings)
+    output, _ = process.communicate(timeout=20)
+    assert output == "interrupted in good order\n"
+    assert wait_until_stopped("pets", asked, settings) is None
+    assert not folder.exists()

@@ -14,7 +14,8 @@ from study.settings import settings_from
 from study.trial import TrialState
 from study.tuning.preparation import PreparedStudy, prepare
 from study.tuning.registered_trial import export_trial
-from study.tuning.worker import TrialTask, WarmProcess, begin_training, run_trial
+from study.tuning.trial_task import TrialTask
+from study.tuning.worker import WarmProcess, begin_training, run_trial
 
 PACKED_PX, SMALL_PX = 32, 24
 TEXT = """

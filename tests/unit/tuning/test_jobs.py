@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from study.tuning import jobs
-from study.tuning.job_lines import ACCEPTED, BEGIN, OUT, MarkedOutput, Stream
+from study.tuning.job_lines import ACCEPTED, BEGIN, OTHER_MARKS, OUT, MarkedOutput, Stream, announced
 from study.tuning.jobs import JobClient, JobEnd, JobError, JobRequest, follow_job
 
+BEGUN = f"{announced()}\n{BEGIN}\n{ACCEPTED}\n"
 RAY_SAYS = "2026-11-23 03:08:59 INFO job_manager.py -- Runtime env is setting up.\nRunning entrypoint for job j: exec study\n"
 
 
@@ -56,7 +57,7 @@ def followed(client: JobClient, *, until_accepted: bool = False) -> tuple[int, l
 
 
 def job(text: str, end: JobEnd | None = None) -> ScriptedJobs:
-    return ScriptedJobs([[f"{RAY_SAYS}{BEGIN}\n{ACCEPTED}\n{text}"]], [end or JobEnd(0)])
+    return ScriptedJobs([[f"{RAY_SAYS}{BEGUN}{text}"]], [end or JobEnd(0)])
 
 
 def test_the_two_streams_of_a_command_are_told_apart_and_ray_s_own_lines_left_out() -> None:
@@ -79,6 +80,22 @@ def test_what_a_command_writes_in_any_pieces_comes_back_as_its_lines() -> None:
 def test_a_table_on_standard_error_stays_there_with_its_bars() -> None:
     lines = ("| a | b |", "|", "||")
     assert followed(job("\n".join(lines)))[1] == [(Stream.ERR, line) for line in lines]
+
+
+def test_lines_of_a_cluster_that_marks_them_in_another_way_are_shown_without_its_marks() -> None:
+    client = ScriptedJobs([[f"{RAY_SAYS}{announced('> ')}\n{BEGIN}\n{ACCEPTED}\n> one\n>\n{OUT}a warning\n"]])
+    assert followed(client)[1] == [(Stream.OUT, "one"), (Stream.OUT, ""), (Stream.ERR, f"{OUT}a warning")]
+
+
+def test_who_asks_a_cluster_that_does_not_say_how_it_marks_its_lines_is_told_once() -> None:
+    client = ScriptedJobs([[f"{RAY_SAYS}{BEGIN}\n{ACCEPTED}\n| one\n| two\n"]])
+    assert followed(client)[1] == [(Stream.ERR, OTHER_MARKS), (Stream.ERR, "| one"), (Stream.ERR, "| two")]
+    assert "\n" not in OTHER_MARKS
+
+
+def test_a_cluster_that_refuses_a_command_is_heard_alone() -> None:
+    client = ScriptedJobs([[f"{BEGIN}\nError: another version\n"]], [JobEnd(2)])
+    assert followed(client) == (2, [(Stream.ERR, "Error: another version")])
 
 
 def test_a_line_that_comes_in_pieces_is_shown_whole() -> None:
@@ -125,7 +142,7 @@ def test_a_job_that_was_killed_is_no_success() -> None:
 
 
 def test_who_waits_for_the_acceptance_only_is_let_go_there() -> None:
-    client = ScriptedJobs([[f"{BEGIN}\n{ACCEPTED}\n", ConnectionError("not asked for")]])
+    client = ScriptedJobs([[BEGUN, ConnectionError("not asked for")]])
     assert followed(client, until_accepted=True) == (0, [])
 
 

@@ -48,22 +48,24 @@ class FullAdvisor(Advisor):
         raise SearchError("STUDY_STORAGE must take every record, but: No space left on device.")
 
 
-class TwoTrials:
-    """An executor whose trials are both running when the storage fails."""
+class ThreeTrials:
+    """An executor whose trials are all running when the storage fails."""
 
-    num_concurrent = 2
+    num_concurrent = 3
     gpus = 0.0
 
     def for_study(self, prepared: PreparedStudy) -> Executor:
         return self
 
     def run(self, ledger: Ledger) -> None:
-        ledger.begin()
-        ledger.begin()
+        for _ in range(3):
+            ledger.begin()
         ledger.finish(0)
 
 
-def test_where_optuna_s_storage_is_full_mlflow_still_hears_that_the_study_is_interrupted(tmp_path: Path) -> None:
+def test_where_optuna_s_storage_is_full_mlflow_still_hears_that_the_study_and_all_its_trials_are_interrupted(
+    tmp_path: Path,
+) -> None:
     prepared = PreparedStudy(DEFINITION, settings_from({}, tmp_path), cast(Any, None), {})
     tracker = MemoryTracker()
     run_id = tracker.begin_study("launch", "launch", {}, DEFINITION.text, "")
@@ -75,5 +77,6 @@ def test_where_optuna_s_storage_is_full_mlflow_still_hears_that_the_study_is_int
 
     listener = Silent(Console(file=StringIO()))
     with pytest.raises(SearchError, match="No space left"):
-        Launch(prepared, advisor, tracker, run_id, listener, time.monotonic()).run(TwoTrials())
+        Launch(prepared, advisor, tracker, run_id, listener, time.monotonic()).run(ThreeTrials())
     assert [study.state for study in tracker.studies()] == [TrialState.INTERRUPTED]
+    assert [trial.state for trial in tracker.trials(run_id)] == [TrialState.INTERRUPTED] * 3

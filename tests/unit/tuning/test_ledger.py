@@ -7,10 +7,14 @@ import pytest
 from optuna.storages import BaseStorage, InMemoryStorage
 
 from study.definition import StudyDefinition, parse_definition
+from study.errors import TrackingError
 from study.search.advisor import Advisor, Proposal
+from study.tracking.journaled_tracker import JournaledTracker
+from study.tracking.mlflow_tracker import MlflowTracker
 from study.tracking.tracker import MemoryTracker
-from study.trial import ConfusionMatrix, Failure, Measurement
+from study.trial import ConfusionMatrix, Failure, Measurement, TrialState
 from study.tuning.ledger import Ledger
+from study.tuning.reconcile import reconcile
 
 DEFINITION = parse_definition(
     """
@@ -149,6 +153,43 @@ def test_epochs_that_mlflow_has_are_not_delivered_again_after_a_resume(bench: Be
     assert delivered == [2]
 
 
+def test_a_trial_whose_run_was_deleted_in_mlflow_goes_on_in_a_new_one(sqlite_uri: str, tmp_path: Path) -> None:
+    storage, direct = InMemoryStorage(), MlflowTracker(sqlite_uri)
+    parent = direct.begin_study("ledger", "ledger", {}, DEFINITION.text, "")
+    with JournaledTracker(direct, tmp_path / "outbox") as tracker:
+        first = Ledger(Advisor.create(DEFINITION, storage, {}), tracker, parent, DEFINITION.objective)
+        trial = first.begin()
+        assert trial is not None
+        first.record(trial.number, [measurement(1, 0.5)], is_in_mlflow=False)
+        first.interrupt_open()
+    direct.connection.client.delete_run(trial.run_id)
+    with JournaledTracker(direct, tmp_path / "outbox") as tracker:
+        findings = reconcile(Advisor.resume(DEFINITION, storage), tracker, parent, tmp_path)
+        assert [(one.trial, one.is_repaired) for one in findings if trial.run_id in one.what] == [(0, False)]
+        second = Ledger(Advisor.resume(DEFINITION, storage), tracker, parent, DEFINITION.objective, is_resumed=True)
+        again = second.begin()
+        assert again is not None
+        for epoch in (1, 2, 3):
+            second.record(again.number, [measurement(epoch, 0.5)], is_in_mlflow=False)
+        second.finish(again.number)
+    [record] = direct.trials(parent)
+    assert (record.number, record.run_id, record.state) == (0, again.run_id, TrialState.COMPLETE)
+    assert [epoch for epoch, _ in direct.history(record.run_id, "val_loss")] == [1, 2, 3]
+    assert [one.run_id for one in Advisor.resume(DEFINITION, storage).outcomes()] == [again.run_id]
+
+
+def test_a_study_whose_own_run_was_deleted_is_told_how_to_restore_it(sqlite_uri: str, tmp_path: Path) -> None:
+    tracker = MlflowTracker(sqlite_uri)
+    parent = tracker.begin_study("ledger", "ledger", {}, DEFINITION.text, "")
+    tracker.connection.client.delete_run(parent)
+    with pytest.raises(TrackingError, match=f"mlflow runs restore --run-id {parent}"):
+        tracker.reopen(parent)
+    advisor = Advisor.create(DEFINITION, InMemoryStorage(), {})
+    [finding] = reconcile(advisor, tracker, parent, tmp_path)
+    assert (finding.trial, finding.is_repaired) == (None, False)
+    assert "is not in MLflow: restore it" in finding.what
+
+
 def test_a_retried_trial_that_repeats_its_epochs_is_recorded_once(bench: Bench) -> None:
     trial = bench.ledger.begin()
     assert trial is not None
@@ -224,6 +265,29 @@ def test_a_study_whose_first_trials_fail_alike_stops_and_says_why(bench: Bench) 
         bench.ledger.finish(trial.number, Failure(reason=f"CUDA error: device {number} is lost"))
     assert bench.ledger.hopeless == "CUDA error: device 3 is lost"
     assert bench.ledger.begin() is None
+
+
+def test_a_resumed_study_with_good_trials_is_not_stopped_by_failures() -> None:
+    bench = Bench(DEFINITION.model_copy(update={"search": DEFINITION.search.model_copy(update={"trials": 6})}))
+    bench.run([0.5, 0.9, 0.7])
+    bench.next_driver()
+    for _ in range(4):
+        trial = bench.ledger.begin()
+        assert trial is not None
+        bench.ledger.finish(trial.number, Failure(reason="out of memory"))
+    assert bench.ledger.hopeless is None
+    assert bench.ledger.begin() is not None
+
+
+def test_a_resumed_study_of_failures_alone_is_still_without_hope() -> None:
+    bench = Bench(DEFINITION.model_copy(update={"search": DEFINITION.search.model_copy(update={"trials": 9})}))
+    for _ in range(2):
+        for _ in range(4):
+            trial = bench.ledger.begin()
+            assert trial is not None
+            bench.ledger.finish(trial.number, Failure(reason="out of memory"))
+        assert bench.ledger.begin() is None
+        bench.next_driver()
 
 
 def test_failures_that_differ_do_not_stop_a_study() -> None:

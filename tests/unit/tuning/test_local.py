@@ -18,7 +18,8 @@ from study.tuning.launch import Executor
 from study.tuning.ledger import Ledger
 from study.tuning.local import InProcessExecutor
 from study.tuning.preparation import prepare
-from study.tuning.worker import StepReport, TrialSession
+from study.tuning.trial_task import StepReport
+from study.tuning.worker import TrialSession
 
 TEXT = """
 name = "local"
@@ -42,12 +43,13 @@ def threads_as_they_were() -> Iterator[None]:
 def test_ctrl_c_in_a_trial_ends_its_threads_and_leaves_it_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     definition = parse_definition(TEXT, tmp_path / "local.toml")
     prepared = prepare(definition, settings_from({"STUDY_CACHE": str(tmp_path / "cache")}, tmp_path))
-    sampled: list[str] = []
+    sampled: list[threading.Thread] = []
+    earlier = threading.enumerate()  # another test's may be among them
     step = TrialSession.step
 
     def step_and_interrupt(session: TrialSession) -> StepReport:
         assert not step(session).is_last
-        sampled.extend(thread.name for thread in threading.enumerate())
+        sampled.extend(one for one in threading.enumerate() if one.name == "system metrics" and one not in earlier)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(TrialSession, "step", step_and_interrupt)
@@ -57,9 +59,9 @@ def test_ctrl_c_in_a_trial_ends_its_threads_and_leaves_it_to_resume(tmp_path: Pa
     ledger = Ledger(advisor, tracker, parent, definition.objective)
     executor: Executor = InProcessExecutor(prepared)
     executor.run(ledger)
-    assert "system metrics" in sampled
+    assert len(sampled) == 1
     deadline_s = time.monotonic() + 10
-    while "system metrics" in {thread.name for thread in threading.enumerate()}:
+    while sampled[0].is_alive():
         assert time.monotonic() < deadline_s, "the trial's thread outlives it"
         time.sleep(0.01)
     assert [record.state for record in tracker.trials(parent)] == [TrialState.INTERRUPTED]

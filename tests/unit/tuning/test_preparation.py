@@ -3,11 +3,13 @@
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from study.definition import StudyDefinition, parse_definition
-from study.errors import DefinitionError
+from study.errors import DataError, DefinitionError
 from study.models.weights import ResolvedWeights
 from study.progress import PlainLines
 from study.settings import Settings, settings_from
@@ -76,3 +78,54 @@ def test_a_new_study_of_several_gpus_is_refused_and_leaves_nothing(tmp_path: Pat
     with pytest.raises(DefinitionError, match="one GPU at most, but .* gpus = 2"):
         check_study(definition_with("[resources]\ngpus = 2\n"), settings_in(tmp_path), PlainLines(Console(file=StringIO())))
     assert list(tmp_path.iterdir()) == []
+
+
+def with_own_split(root: Path, splits: tuple[str, ...]) -> str:
+    """A definition of photos whose folder says which are for what."""
+    generator = np.random.default_rng(0)
+    for place in range(6):
+        for folder in (root / split / label for split in splits for label in ("cat", "dog")):
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(folder / f"{place}.png")
+    return TEXT.replace('generated = "instruments"\ntarget = "view"\nnum_photos = 60', f'folder = "{root}"')
+
+
+def test_repetitions_without_a_test_split_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    text = with_own_split(tmp_path / "photos", ("train", "val"))
+    settings = settings_in(tmp_path / "cache")
+    for split in ("", "[data.split]\nfolds = 2\n"):
+        confirming = parse_definition(text + split + "[confirm]\n", tmp_path / "own.toml")
+        with pytest.raises(
+            DefinitionError, match=r"\[confirm\] measures on the test split, but .*photos has nothing.*own.toml"
+        ):
+            prepare(confirming, settings)
+    assert len(prepare(parse_definition(text, tmp_path / "own.toml"), settings).data.splits.test) == 0
+
+
+def test_repetitions_with_a_test_split_are_prepared(tmp_path: Path) -> None:
+    text = with_own_split(tmp_path / "photos", ("train", "val", "test")) + "[confirm]\n"
+    assert (
+        prepare(parse_definition(text, tmp_path / "own.toml"), settings_in(tmp_path / "cache")).definition.confirm is not None
+    )
+
+
+LONG = "a" * 240
+
+
+@pytest.mark.parametrize(("first", "second"), [("a&b", "a+b"), (LONG + "x", LONG + "y")], ids=["signs", "length"])
+def test_classes_whose_metrics_would_be_one_are_refused_when_the_study_is_checked(
+    first: str, second: str, tmp_path: Path
+) -> None:
+    shades = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 3), dtype=np.uint8)
+    for index, shade in enumerate(shades):
+        folder = tmp_path / "photos" / (first, second)[index % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(shade).resize((40, 40)).save(folder / f"{index}.png")
+    text = TEXT.replace('generated = "instruments"', f'folder = "{tmp_path}/photos"').replace(
+        'target = "view"\nnum_photos = 60\n', ""
+    )
+    asked = parse_definition(text, tmp_path / "prepared.toml")
+    with pytest.raises(DataError, match="class names must differ in letters.* Rename one of them") as raised:
+        check_study(asked, settings_in(tmp_path), PlainLines(Console(file=StringIO())))
+    assert first[-40:] in str(raised.value)
+    assert second[-40:] in str(raised.value)

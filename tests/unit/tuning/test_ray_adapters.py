@@ -15,7 +15,7 @@ from study.models.weights import ResolvedWeights
 from study.trial import Failure, TrialConfig
 from study.tuning import ray_adapters
 from study.tuning.ray_adapters import MAX_RETRIES, REPORT, LedgerScheduler, RoomLimiter, TrialBundle, let_go
-from study.tuning.worker import TrialTask
+from study.tuning.trial_task import TrialTask
 
 
 def test_of_a_trial_that_ended_ray_keeps_no_reports_and_no_running_means() -> None:

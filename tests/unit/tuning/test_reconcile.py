@@ -3,6 +3,7 @@
 from io import StringIO
 from pathlib import Path
 
+import pytest
 from optuna.storages import InMemoryStorage
 from rich.console import Console
 
@@ -17,7 +18,8 @@ from study.trial import TrialState
 from study.tuning.confirm import confirming_definition
 from study.tuning.reconcile import Finding, reconcile
 from study.tuning.runner import reconcile_study
-from study.tuning.trial_files import state_file
+from study.tuning.shared_files import NOT_SHARED, SharedFiles
+from study.tuning.trial_files import state_file, weights_file
 
 DEFINITION = parse_definition(
     """
@@ -47,8 +49,8 @@ class Torn:
             advisor.attach_run(proposal.number, self.runs[-1])
         advisor.tell(0, TrialState.COMPLETE, 0.5)
 
-    def reconcile(self, folder: Path) -> list[Finding]:
-        return reconcile(Advisor.resume(DEFINITION, self.storage), self.tracker, self.parent, folder)
+    def reconcile(self, folder: Path, shared: SharedFiles = NOT_SHARED) -> list[Finding]:
+        return reconcile(Advisor.resume(DEFINITION, self.storage), self.tracker, self.parent, folder, shared)
 
 
 def test_runs_are_told_what_optuna_knows(tmp_path: Path) -> None:
@@ -94,6 +96,20 @@ def test_saved_trainings_of_ended_trials_are_deleted(tmp_path: Path) -> None:
     assert state_file(tmp_path, 1).exists()
 
 
+def test_weights_of_trials_that_failed_are_deleted_and_those_of_completed_ones_kept(tmp_path: Path) -> None:
+    torn = Torn()
+    advisor = Advisor.resume(DEFINITION, torn.storage)
+    assert advisor.ask() is not None
+    advisor.tell(1, TrialState.FAIL)
+    torn.reconcile(tmp_path)
+    for number in (0, 1):
+        weights_file(tmp_path, number).parent.mkdir(exist_ok=True)
+        weights_file(tmp_path, number).touch()
+    assert [(one.trial, one.what) for one in torn.reconcile(tmp_path)] == [(1, "its weights were left behind: deleted")]
+    assert weights_file(tmp_path, 0).exists()
+    assert not weights_file(tmp_path, 1).exists()
+
+
 def test_the_repetitions_of_a_study_are_set_right_with_it(sqlite_uri: str, tmp_path: Path) -> None:
     """The driver died while the first repetition was running."""
     settings = settings_from({"MLFLOW_TRACKING_URI": sqlite_uri, "STUDY_STORAGE": "study.journal"}, tmp_path)
@@ -129,3 +145,37 @@ def test_a_saved_training_that_cannot_be_deleted_is_not_called_deleted(tmp_path:
     [left] = [one for one in torn.reconcile(tmp_path) if "saved training" in one.what]
     assert (left.trial, left.is_repaired) == (0, False)
     assert "could not be deleted" in left.what
+
+
+def test_saved_trainings_in_a_bucket_are_listed_once_and_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torn, shared = Torn(), SharedFiles(f"file://{tmp_path}/bucket", "torn")
+    torn.reconcile(tmp_path)
+    state_file(tmp_path, 0).parent.mkdir()
+    state_file(tmp_path, 0).touch()
+    shared.send(state_file(tmp_path, 0))
+    asked = list[Path]()
+    listed = SharedFiles.names
+
+    def counted(self: SharedFiles, folder: Path) -> frozenset[str]:
+        asked.append(folder)
+        return listed(self, folder)
+
+    monkeypatch.setattr(SharedFiles, "names", counted)
+    monkeypatch.setattr(SharedFiles, "has", None)  # one request a trial
+    assert [(one.trial, one.is_repaired) for one in torn.reconcile(tmp_path, shared)] == [(0, True)]
+    assert len(asked) == 1
+    assert torn.reconcile(tmp_path, shared) == []
+
+
+def test_a_bucket_that_cannot_be_read_is_told_and_the_rest_is_set_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torn = Torn()
+
+    def refused(self: SharedFiles) -> None:
+        raise OSError("AWS Error SLOW_DOWN during ListObjectsV2")
+
+    monkeypatch.setattr(SharedFiles, "_open", refused)
+    findings = torn.reconcile(tmp_path, SharedFiles(f"file://{tmp_path}/bucket", "torn"))
+    assert [(one.trial, one.is_repaired) for one in findings if "SLOW_DOWN" in one.what] == [(None, False)]
+    assert [one.is_repaired for one in findings if "SLOW_DOWN" not in one.what] == [True, True, True]

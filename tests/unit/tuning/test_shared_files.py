@@ -18,6 +18,7 @@ from study.data.study_data import StudyData
 from study.definition import Objective, parse_definition
 from study.errors import DefinitionError, StudyError
 from study.models.weights import ResolvedWeights
+from study.search.outcomes import Outcome
 from study.settings import settings_from
 from study.trial import Measurement, TrialConfig, TrialState
 from study.tuning import worker
@@ -27,7 +28,8 @@ from study.tuning.node_probe import probe
 from study.tuning.preparation import prepare
 from study.tuning.shared_files import SharedFiles
 from study.tuning.trial_files import state_file, weights_file
-from study.tuning.worker import TrialSession, TrialTask, WarmProcess, begin_training, run_trial
+from study.tuning.trial_task import TrialTask
+from study.tuning.worker import TrialSession, WarmProcess, begin_training, run_trial
 
 TEXT = """
 name = "shared"
@@ -160,6 +162,53 @@ def test_an_address_that_cannot_be_written_is_refused_in_one_line(wrong: str) ->
     assert "\n" not in str(raised.value)
 
 
+def test_the_names_of_a_study_s_files_are_those_here_and_those_there(address: str, tmp_path: Path) -> None:
+    shared = SharedFiles(address, "pets")
+    here = tmp_path / "trials"
+    assert shared.names(here) == frozenset()  # no folder yet, on neither side
+    here.mkdir()
+    for name in ("00001.safetensors", "00002.safetensors"):
+        (here / name).write_bytes(b"weights")
+    shared.send(here / "00001.safetensors")
+    assert shared.names(here) == {"00001.safetensors", "00002.safetensors"}
+    assert SharedFiles().names(here) == {"00002.safetensors"}
+    shared.forget(here / "00001.safetensors")
+
+
+def outcomes(num_trials: int) -> list[Outcome]:
+    return [
+        Outcome(number, TrialState.COMPLETE, TrialConfig(), {"optimizer.lr": 1e-4 * (1 + number)}, 0.5, 1, f"run-{number}")
+        for number in range(num_trials)
+    ]
+
+
+def test_a_resumed_study_asks_a_bucket_once_for_a_thousand_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared, requests = SharedFiles(f"file://{tmp_path}/bucket", "pets"), list[str]()
+    opened = SharedFiles._open
+
+    def counted(self: SharedFiles) -> object:
+        requests.append("one")
+        return opened(self)
+
+    monkeypatch.setattr(SharedFiles, "_open", counted)
+    KeptWeights(tmp_path, parse_definition(TEXT + SPACE, tmp_path / "shared.toml"), 3, outcomes(1000), shared)
+    assert len(requests) == 1
+
+
+def test_a_bucket_that_does_not_answer_refuses_no_resume_and_nothing_of_earlier_trials_is_deleted(
+    away: SharedFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = [weights_file(tmp_path, number) for number in range(5)]
+    left[0].parent.mkdir(parents=True)
+    for file in left:
+        file.touch()
+    kept = KeptWeights(tmp_path, parse_definition(TEXT + SPACE, tmp_path / "shared.toml"), 1, outcomes(5), away)
+    kept.settle()
+    assert all(file.exists() for file in left)
+    assert "weights of earlier trials stay where they are" in caplog.text
+    assert "SLOW_DOWN" in caplog.text
+
+
 @pytest.fixture
 def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SharedFiles:
     """An address that no longer answers."""
@@ -177,10 +226,10 @@ def lose_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_cannot_be_deleted_costs_a_warning_and_no_trial(
     away: SharedFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kept = KeptWeights(tmp_path, Objective(), 0, [], away)
-    best = Measurement(epoch=1, metrics={"val_balanced_accuracy": 0.5}, timestamp_ms=0, is_last=True)
-    trial = TrialProgress(7, TrialConfig(), {}, "run", 0.0, state=TrialState.COMPLETE, best=best)
-    kept.trial_ended(trial)
+    kept = KeptWeights(tmp_path, parse_definition(TEXT + SPACE, tmp_path / "shared.toml"), 0, [], away)
+    for number, value in ((7, 0.5), (8, 0.6)):
+        best = Measurement(epoch=1, metrics={"val_balanced_accuracy": value}, timestamp_ms=0, is_last=True)
+        kept.trial_ended(TrialProgress(number, TrialConfig(), {}, "run", 0.0, state=TrialState.COMPLETE, best=best))
     assert "00007.safetensors could not be deleted: AWS Error SLOW_DOWN" in caplog.text
 
 
@@ -207,7 +256,7 @@ def test_a_trial_whose_weights_were_sent_is_whole_though_its_saved_training_cann
     assert report.failure is None
 
 
-@pytest.mark.parametrize("asks", [SharedFiles.has, SharedFiles.fetch])
+@pytest.mark.parametrize("asks", [SharedFiles.has, SharedFiles.fetch, SharedFiles.names])
 def test_a_bucket_that_cannot_be_read_is_one_line_for_the_driver(
     asks: Callable[[SharedFiles, Path], object], away: SharedFiles, tmp_path: Path
 ) -> None:

@@ -197,3 +197,43 @@ def test_repetitions_of_a_study_that_is_gone_are_shown_with_that_reason(settings
     assert found["gone.confirm"].state is StudyState.UNKNOWN
     assert "there is no 'gone'" in (found["gone.confirm"].reason or "")
     assert status_of("gone.confirm", settings) == found["gone.confirm"]
+
+
+def test_a_study_whose_photos_are_packed_is_known_before_it_is_recorded(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with driving("pets", settings.study_folder("pets"), prepares=True) as driver:
+        driver.does("packing photos, 64 of 9,000")
+        [status] = statuses(settings, with_ended=False)
+        assert status == status_of("pets", settings)
+    assert (status.name, status.state, status.counts) == ("pets", StudyState.PREPARING, {})
+    assert (status.next_command, status.reason) == (None, None)
+    assert list(tmp_path.iterdir()) == [], "who looks makes no storage"
+    print_statuses(statuses_of([status]))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "pets preparing" in shown
+    assert "packing photos, 64 of 9,000" in shown
+
+
+def test_a_study_that_is_prepared_again_on_resume_has_its_trials_and_says_what_it_does(settings: Settings) -> None:
+    created(settings).ask()
+    with driving("pets", settings.study_folder("pets"), prepares=True) as driver:
+        [status] = statuses(settings, with_ended=False)
+        assert status.state is StudyState.PREPARING
+        assert status.counts == {TrialState.INTERRUPTED: 1}
+        driver.runs()
+        assert status_of("pets", settings).state is StudyState.RUNNING
+
+
+def test_studies_that_are_prepared_stand_beside_those_that_are_recorded(settings: Settings) -> None:
+    created(settings, "stopped").ask()
+    with driving("pets", settings.study_folder("pets"), prepares=True):
+        found = statuses(settings, with_ended=False)
+    assert [(one.name, one.state) for one in found] == [("pets", StudyState.PREPARING), ("stopped", StudyState.INTERRUPTED)]
+
+
+def test_a_folder_that_nobody_drives_is_no_study(settings: Settings) -> None:
+    folder = settings.study_folder("pets")
+    with driving("pets", folder):
+        pass
+    assert statuses(settings, with_ended=True) == []

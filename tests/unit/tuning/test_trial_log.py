@@ -11,10 +11,13 @@ import pytest
 import torch
 from rich.console import Console
 
+from study.definition import parse_definition
 from study.errors import SearchError
 from study.progress import PlainLines
+from study.search.advisor import Advisor
+from study.search.storages import open_storage
 from study.settings import Settings, settings_from
-from study.trial import Failure, Measurement
+from study.trial import Failure, Measurement, TrialState
 from study.tuning.driver import driving
 from study.tuning.driver_log import logged
 from study.tuning.log_file import LogFile, driver_log_file, trial_log_file
@@ -146,6 +149,47 @@ def test_a_log_that_is_not_there_is_one_line_with_what_is(
         LogFile(trial_log_file(settings.study_folder("pets"), number)).say("here")
     with pytest.raises(SearchError, match=message):
         find_log(name, trial, settings)
+
+
+CHOICES = """
+name = "pets"
+data.generated = "instruments"
+space.head = { choices = ["replace"] }
+search = { sampler = "random", trials = 3 }
+"""
+
+
+def repeating(settings: Settings) -> Advisor:
+    """A study whose trial 2 repeats trial 1, the first that was trained to its end; each that ran has its log."""
+    advisor = Advisor.create(parse_definition(CHOICES, Path("/somewhere/pets.toml")), open_storage(settings.storage), {})
+    for number in (0, 1):
+        advisor.ask()
+        LogFile(trial_log_file(settings.study_folder("pets"), number)).say("here")
+        advisor.report(number, 1, 0.5)
+        advisor.tell(number, TrialState.COMPLETE if number else TrialState.FAIL, 0.5 if number else None)
+    repeated = advisor.ask()
+    assert repeated is not None
+    assert repeated.repeats == 1
+    return advisor
+
+
+def test_who_asks_for_the_log_of_a_trial_that_repeats_another_is_led_to_that_one(settings: Settings) -> None:
+    repeating(settings).tell(2, TrialState.COMPLETE, 0.5)
+    with pytest.raises(SearchError, match="trial 2 of pets was told the result of trial 1, .* study logs pets 1$") as raised:
+        find_log("pets", 2, settings)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_trial_that_runs_and_has_no_log_yet_repeats_none(settings: Settings) -> None:
+    repeating(settings)
+    with pytest.raises(SearchError, match="none of trial 2 in .* Known: trials 0 to 1."):
+        find_log("pets", 2, settings)
+
+
+def test_with_a_shared_address_a_trial_that_repeats_another_is_not_looked_for_on_a_node(nodes_apart: Settings) -> None:
+    repeating(nodes_apart).tell(2, TrialState.COMPLETE, 0.5)
+    with pytest.raises(SearchError, match="study logs pets 1$"):
+        find_log("pets", 2, nodes_apart)
 
 
 def test_a_log_is_followed_to_its_end(settings: Settings) -> None:

@@ -18,7 +18,8 @@ from study.training.training import trained_tensors
 from study.trial import OptimizerConfig, TrialConfig
 from study.tuning.log_file import trial_log_file
 from study.tuning.trial_files import rebuild_trained, state_file, weights_file
-from study.tuning.worker import TrialSession, TrialTask, WarmProcess, begin_training, run_trial
+from study.tuning.trial_task import TrialTask
+from study.tuning.worker import TrialSession, WarmProcess, begin_training, run_trial
 
 CPU = torch.device("cpu")
 RANDOM = ResolvedWeights(None, "random")
@@ -134,19 +135,20 @@ def test_the_machine_is_sampled_while_a_trial_runs_and_no_longer(
 ) -> None:
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.001")
     told = list[str]()
+    earlier = threading.enumerate()  # another test's may be among them
     monkeypatch.setattr(MlflowTracker, "deliver", lambda self, run_id, delivery: told.append(delivery.points[0].metric))
     session = session_of(task(data, tmp_path), data)
     session.step()
     while not told:
         time.sleep(0.01)
     assert told[0].startswith("system/")
-    assert "system metrics" in {thread.name for thread in threading.enumerate()}
+    [sampling] = [one for one in threading.enumerate() if one.name == "system metrics" and one not in earlier]
     if is_pruned:
         session.close()
     else:
         session.step()
     deadline_s = time.monotonic() + 10
-    while "system metrics" in {thread.name for thread in threading.enumerate()}:
+    while sampling.is_alive():
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
 

@@ -80,8 +80,11 @@ def _best_so_far(material: Material) -> Recommendation | None:
     if len(material.comparison.leaderboards) > 1:
         return None
     name = material.label(best.study, best.number)
-    result = f"{material.quality.text(best.value)} on validation, not confirmed"
-    basis = "one training, which the search picked as its best: too good on average, and without an interval"
+    is_repeated = best.num_repetitions > 1 and best.recipe_mean is not None
+    value = best.recipe_mean if is_repeated and best.recipe_mean is not None else best.value
+    result = f"{material.quality.text(value)} on validation, not confirmed"
+    trainings = f"the mean of {best.num_repetitions} trainings of a recipe" if is_repeated else "one training"
+    basis = f"{trainings}, which the search picked as its best: too good on average, and without an interval"
     return Recommendation(f"Best so far: trial {name}", result, basis, cost_text(best.cost), _pairs(dict(best.searched)))
 
 
