@@ -20,7 +20,7 @@ def set_password(database: str, name: str, password: str) -> None:
     from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore  # reads the settings as it is imported
 
     users = SqlAlchemyStore()
-    users.init_db(database)  # type: ignore[no-untyped-call]
+    users.init_db(database)  # type: ignore[no-untyped-call]  # MLflow does not annotate it
     if users.has_user(name) and not users.authenticate_user(name, password):
         users.update_user(name, password=password)
         print(f"MLflow's administrator {name!r} has a new password: that of MLFLOW_AUTH_ADMIN_PASSWORD.")

@@ -32,7 +32,6 @@ from tests.benchmarks.report import Report, Row, add_report_argument, at_least, 
 TEXT = """
 name = "race"
 question = "How soon is it good?"
-seed = {seed}
 [data]
 folder = "{photos}"
 image_size = 224
@@ -47,6 +46,7 @@ freeze_depth = {{ choices = [0.0, 0.5, 1.0] }}
 "optimizer.name" = {{ choices = ["adam", "sgd"] }}
 [search]
 sampler = "tpe"
+seed = {seed}
 trials = {trials}
 {search}
 [resources]
@@ -105,6 +105,8 @@ def race(name: str, seed: int, arguments: argparse.Namespace) -> Reached:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         measured = [(one_s - began_s, value) for one_s, value in values_of(uri)]
+    if not measured:  # a mistake in its command, or no time for a single epoch
+        raise SystemExit(f"{name} must measure something within {arguments.limit:g} s, but it ended with {process.returncode}")
     return [one for one in sorted(measured) if one[0] <= arguments.limit]
 
 
