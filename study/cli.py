@@ -9,19 +9,21 @@ import click
 
 from study import __version__
 from study.commands import comparing, drawing, explaining, models, places, promoting, remote, results, studies
-from study.errors import StudyError
+from study.errors import StudyError, in_one_line
 
 
 class StudyCommands(click.Group):
-    """Turns our errors into one line on stderr and their exit code."""
+    """Turns our errors, and those of disks and permissions, into one line on stderr and their exit code."""
 
     def invoke(self, context: click.Context) -> Any:
         """Runs the command."""
         try:
             return super().invoke(context)
-        except StudyError as error:
-            click.echo(f"Error: {error}", err=True)
-            context.exit(error.exit_code)
+        except BrokenPipeError:
+            raise  # whoever read our output has gone: click ends without a word
+        except (StudyError, OSError) as error:
+            click.echo(f"Error: {in_one_line(error)}", err=True)
+            context.exit(error.exit_code if isinstance(error, StudyError) else StudyError.exit_code)
 
 
 @click.group(cls=StudyCommands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -17,6 +17,8 @@ from study.data_definition import DataDefinition as DataDefinition
 from study.data_definition import SplitDefinition as SplitDefinition
 from study.data_definition import Task
 from study.errors import DefinitionError
+from study.freeze_depths import check_screening
+from study.recipe_pairs import check_pairs
 from study.search_definition import Constraint, Quantity, parse_constraint
 from study.search_definition import PrunerDefinition as PrunerDefinition
 from study.search_definition import SearchDefinition as SearchDefinition
@@ -195,8 +197,10 @@ def parse_definition(text: str, file: Path, shown_as: str | None = None) -> Stud
     _check_metric(definition, where)
     _check_class_keys(definition, where)
     _check_image_size(definition, where)
+    check_pairs(definition.space, fixed, where)
     _check_grid(definition, where)
     _check_claims(definition, where)
+    _check_screening(definition, where)
     return definition.model_copy(update={"search": _settled_search(definition, where)})
 
 
@@ -296,3 +300,10 @@ def _check_grid(definition: StudyDefinition, where: str) -> None:
             f"a grid must have at most {MAX_GRID:,} recipes, but [space] in {where} has more. "
             f"Search fewer values, or use another sampler."
         )
+
+
+def _check_screening(definition: StudyDefinition, where: str) -> None:
+    has_cost = definition.objective.cost is not None
+    mistake = check_screening(definition.search, definition.space, definition.num_trials, has_cost=has_cost)
+    if mistake is not None:
+        raise DefinitionError(f"[search.screening] in {where}: {mistake}.")

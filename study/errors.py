@@ -14,6 +14,7 @@ StudyError                    one line: rule, what was given, where, the fix
     └── NonFiniteLossError    the loss became NaN or infinite
 """
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -69,3 +70,20 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"Did you mean `{close[0]}`?"
     return f"Known: {', '.join(known)}."
+
+
+def in_one_line(error: StudyError | OSError) -> str:
+    """An error for people: ours as it is; of a disk, of permissions or of a network, the file, the reason and the fix."""
+    if isinstance(error, StudyError):
+        return str(error)
+    reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    told = reason if error.filename is None else f"{error.filename}: {reason}"
+    return f"a command must be able to read and write its files, but got {told}. {_fix_of(error)}"
+
+
+def _fix_of(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):  # a write that found no room does not say where
+        return "Free some space where STUDY_OUTPUT, STUDY_CACHE and what the command was to write are."
+    if error.filename is not None:
+        return "Check the path and its permissions."
+    return "Check the disk and the network, and try again."

@@ -27,7 +27,7 @@ class Prediction:
     """What the model says of one example: a photo, or the photos of its views.
 
     Attributes:
-        name: the photo's path, or its place in the request; of several views, all of them.
+        name: the photo's path, bytes that are no UTF-8 spelt out, or its place in the request; of several views, all of them.
         probabilities: by class; they sum to 1. Empty where the model gives a number.
         value: the number, in the target's unit; None where the model tells classes.
         images: by view, where an example has several.
@@ -128,7 +128,7 @@ class Predictor:
         return [one for start in starts for one in self._some(files[start : start + num_views], num_views)]
 
     def _unread(self, files: Sequence[Path], reason: str) -> Prediction:
-        names = list(map(str, files))
+        names = [in_utf8(str(file)) for file in files]
         images = dict(zip(self.example_views, names, strict=True)) if self.example_views else {}
         return Prediction(", ".join(names), images=images, error=reason)
 
@@ -140,7 +140,7 @@ class Predictor:
         Raises:
             DataError: naming the photo that cannot be read; if the number of photos is no multiple of the number of views.
         """
-        names = [str(photo) if isinstance(photo, str | Path) else str(index) for index, photo in enumerate(photos)]
+        names = [in_utf8(str(photo)) if isinstance(photo, str | Path) else str(index) for index, photo in enumerate(photos)]
         views = self._model.example_views
         if not views:
             return self._told(self._model.predict(photos), names, [{}] * len(names))

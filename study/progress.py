@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -171,7 +171,7 @@ class PlainLines:
         self._say("registering the best model")
 
     def _say(self, line: str) -> None:
-        self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+        self._console.print(line, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 class LiveTable:
@@ -181,7 +181,8 @@ class LiveTable:
         self._console = console
         self._clock = StudyClock()
         self._packing = PackingClock()
-        self._trials: dict[int, TrialProgress] = {}
+        self._running: dict[int, TrialProgress] = {}
+        self._ended: tuple[tuple[RenderableType, ...], ...] = ()  # cells of the rows that fit the screen, the latest first
         self._title = "preparing"
         self._status = ""
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
@@ -199,14 +200,16 @@ class LiveTable:
         self._status = self._packing.line(num_done, num_photos)
 
     def study_began(self, prepared: PreparedStudy, earlier: Sequence[Outcome], num_concurrent: int) -> None:
-        """The title."""
+        """The title; the repetitions of the best recipes begin with an empty table, and with number 0 again."""
+        self._running.clear()
+        self._ended = ()
         self._clock.start(prepared, earlier)
         self._title = began_line(prepared, len(earlier), num_concurrent)
         self._status = ""
 
     def trial_began(self, trial: TrialProgress) -> None:
         """A new row."""
-        self._trials[trial.number] = trial
+        self._running[trial.number] = trial
 
     def trial_measured(self, trial: TrialProgress) -> None:
         """The row is drawn from the trial itself."""
@@ -214,8 +217,9 @@ class LiveTable:
     def trial_ended(self, trial: TrialProgress) -> None:
         """The row stays, in its final state; it moves up as the latest of the ended."""
         self._clock.count(trial)
-        self._trials.pop(trial.number, None)
-        self._trials[trial.number] = trial
+        self._running.pop(trial.number, None)
+        # Its cells, not itself: 1,000 trials with all their measurements of 100 classes would be 1 GB.
+        self._ended = (self._cells(trial), *self._ended)[: self._num_rows]
 
     def notice(self, message: str) -> None:
         """In the line under the table."""
@@ -227,7 +231,7 @@ class LiveTable:
 
     def _render(self) -> Group:
         parts: list[Any] = [Text(self._title, style="bold")]
-        if self._trials:
+        if self._running or self._ended:
             bar = Table.grid()  # a row of its own: a bar alone ends without a line break
             bar.add_row(ProgressBar(total=1.0, completed=self._clock.share_done, width=min(60, self._console.width)))
             parts += [self._table(), bar, Text(str(self._clock))]
@@ -239,23 +243,25 @@ class LiveTable:
         for name, width in COLUMN_WIDTHS.items():
             table.add_column(name, justify="left" if name == "state" else "right", width=width)
         table.add_column("recipe", overflow="ellipsis", no_wrap=True, ratio=1)
-        for trial in self._shown():
-            table.add_row(
-                str(trial.number),
-                Text(trial.state.value, style=STATE_STYLES[trial.state]),
-                f"{trial.last_epoch}/{trial.config.epochs}",
-                self._clock.value_of(trial),
-                self._clock.best_of(trial),
-                trial.failure.reason if trial.failure else recipe(trial.searched),
-            )
+        running = list(self._running.values())  # at once: trials begin and end while another thread draws
+        for cells in [*map(self._cells, running), *self._ended][: self._num_rows]:
+            table.add_row(*cells)
         return table
 
-    def _shown(self) -> list[TrialProgress]:
+    def _cells(self, trial: TrialProgress) -> tuple[RenderableType, ...]:
+        return (
+            str(trial.number),
+            Text(trial.state.value, style=STATE_STYLES[trial.state]),
+            f"{trial.last_epoch}/{trial.config.epochs}",
+            self._clock.value_of(trial),
+            self._clock.best_of(trial),
+            Text(trial.failure.reason if trial.failure else recipe(trial.searched)),  # as it is: no markup, no emoji
+        )
+
+    @property
+    def _num_rows(self) -> int:
         """As many as fit the screen."""
-        trials = list(self._trials.values())
-        running = [trial for trial in trials if trial.state is TrialState.RUNNING]
-        ended = [trial for trial in reversed(trials) if trial.state is not TrialState.RUNNING]
-        return (running + ended)[: max(3, self._console.height - LINES_AROUND_THE_TABLE)]
+        return max(3, self._console.height - LINES_AROUND_THE_TABLE)
 
 
 def began_line(prepared: PreparedStudy, num_finished: int, num_concurrent: int) -> str:

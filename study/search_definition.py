@@ -10,6 +10,8 @@ from study.trial import Plain
 
 SamplerName = Literal["tpe", "random", "grid", "gp", "cmaes", "nsgaii", "qmc", "brute_force"]
 EXHAUSTIVE = ("grid", "brute_force")  # every recipe once, in a seeded random order
+NUM_WARM = 3  # recipes of each `warm_start` study that are tried; five found no more than three
+ADAPTIVE = ("tpe", "gp", "cmaes", "nsgaii")  # these look at results before they propose
 Quantity = Literal["parameters_m", "flops_g", "latency_ms"]
 QUANTITIES: tuple[str, ...] = get_args(Quantity)
 CONSTRAINT = re.compile(r"\s*(\w+)\s*(<=|>=)\s*(\S+)\s*")
@@ -80,6 +82,11 @@ class SamplerDefinition(Named):
         """Whether every recipe of the space is tried once."""
         return self.name in EXHAUSTIVE
 
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether its trials are no fair sample of the space: intervals of effects cover less than they say."""
+        return self.name in ADAPTIVE
+
 
 class PrunerDefinition(Named):
     """Who stops a trial early: Optuna's pruner by name."""
@@ -96,6 +103,21 @@ class StopDefinition(Plain):
     patience: int | None = Field(default=None, ge=1, description="trials that ended since the best one")
 
 
+class ScreeningDefinition(Plain):
+    """Freeze depth as a fidelity: heads on cached features are nearly free, and tell which recipes to unfreeze first."""
+
+    heads: int = Field(default=16, ge=2, description="trials at the deepest freeze depth of the space, before all others")
+    promote: int = Field(default=4, ge=1, description="recipes of theirs that are tried next, at every other freeze depth")
+    explore: float = Field(
+        default=0.25, ge=0, le=1, description="share of the promoted that is drawn by lot and not by value: ranks may invert"
+    )
+
+    @property
+    def num_by_lot(self) -> int:
+        """How many of the promoted are drawn by lot: the last ones."""
+        return round(self.promote * self.explore)
+
+
 class SearchDefinition(Plain):
     """Who proposes, who stops early, and for how long."""
 
@@ -107,6 +129,22 @@ class SearchDefinition(Plain):
     enqueue: Annotated[tuple[dict[str, Any], ...], Strict(False)] = Field(
         default=(), description="points tried first: searched keys, the rest is sampled"
     )
+    # Of these two the usual is left out of what a study's digest is made of: studies from before them keep theirs.
+    baseline: bool = Field(
+        default=True,
+        exclude_if=lambda asked: asked is True,
+        description="samplers that go by results try first what [trial] says of the searched keys",
+    )
+    screening: ScreeningDefinition | None = Field(
+        default=None,
+        exclude_if=lambda asked: asked is None,
+        description="recipes are tried as heads first, and the best of them unfrozen",
+    )
     warm_start: Annotated[tuple[str, ...], Strict(False)] = Field(
         default=(), description="studies in the same storage whose completed trials the sampler learns from"
     )
+
+    @property
+    def most_first(self) -> int:
+        """Trials whose recipes are known before the sampler is asked, at most: points, baseline, those of earlier studies."""
+        return len(self.enqueue) + (self.baseline and self.sampler.is_adaptive) + NUM_WARM * len(self.warm_start)

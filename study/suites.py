@@ -14,7 +14,7 @@ from study.analysis.suite import Begun, Suite, SuiteState, SuiteStudy
 from study.analysis.suite_report import write_suite_report
 from study.answering import REPORT_FOLDER, answer
 from study.definition import StudyDefinition, load_definition, parse_definition
-from study.errors import DefinitionError, StudyError
+from study.errors import DefinitionError, StudyError, in_one_line
 from study.search.notes import is_begun, search_notes
 from study.search.storages import is_fresh, open_storage
 from study.settings import Settings
@@ -55,8 +55,8 @@ class _Runner:
         study = replace(unread, name=definition.name, question=definition.question)
         try:
             study = self._with_answer(self._run(definition, study), definition)
-        except StudyError as error:
-            study = replace(study, state=SuiteState.FAILED, reason=str(error), judgements=judge(definition, None))
+        except (StudyError, OSError) as error:
+            study = replace(study, state=SuiteState.FAILED, reason=in_one_line(error), judgements=judge(definition, None))
         return replace(study, elapsed_s=time.monotonic() - started_s)
 
     def _run(self, definition: StudyDefinition, study: SuiteStudy) -> SuiteStudy:
@@ -173,9 +173,9 @@ def _not_begun(file: Path) -> SuiteStudy:
 
 
 def _ended(study: SuiteStudy, outcome: StudyOutcome) -> SuiteStudy:
-    if outcome.is_interrupted:
+    if outcome.is_interrupted and outcome.stop_reason is None:
         return replace(study, state=SuiteState.INTERRUPTED)
-    if outcome.winner is None:
+    if outcome.is_interrupted or outcome.winner is None:  # nobody ended it: trials that all failed alike did
         reason = outcome.stop_reason or "no trial completed; the runs in MLflow say why (tag study.error)"
         return replace(study, state=SuiteState.FAILED, reason=reason)
     return replace(study, state=SuiteState.COMPLETE)

@@ -17,6 +17,9 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 CachePrecision = Literal["auto", "float32", "float16", "off"]
 
 
+REPETITION_KEYS = ("seed", "fold")  # what repeats a recipe and makes none
+
+
 class TrialState(StrEnum):
     """How a trial ended, in Optuna's words; MLflow is told the same in the tag `study.trial_state`."""
 
@@ -173,14 +176,12 @@ class Measurement(Plain):
     Attributes:
         epoch: 1-based.
         metrics: by the fixed names that README.md lists (`train_loss`, `val_balanced_accuracy`, `val_recall.<class>` …).
-        confusion: of the validation split; None where the target is a number.
         timestamp_ms: when it was taken, milliseconds since 1970: written once, so that a repeated delivery is the same record.
         is_last: the training ends here, after all its epochs or because `patience` is at its end.
     """
 
     epoch: int = Field(ge=1)
     metrics: Mapping[str, float]
-    confusion: ConfusionMatrix | None = None
     timestamp_ms: int
     is_last: bool = False
 

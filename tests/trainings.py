@@ -62,6 +62,5 @@ def run(data: StudyData, config: TrialConfig, **options: Any) -> list[Measuremen
 def outcomes(measurements: list[Measurement]) -> list[tuple[Any, ...]]:
     """All but the circumstances."""
     return [
-        (one.epoch, one.confusion, {name: value for name, value in one.metrics.items() if name not in CIRCUMSTANCES})
-        for one in measurements
+        (one.epoch, {name: value for name, value in one.metrics.items() if name not in CIRCUMSTANCES}) for one in measurements
     ]

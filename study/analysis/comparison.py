@@ -5,6 +5,7 @@ from itertools import chain
 
 from study.analysis.altered_tests import altered_tests, answer_sentences, caution
 from study.analysis.confirmed import confirmed_recipes, paired_comparisons, recommended_recipe
+from study.analysis.depths import depth_agreements
 from study.analysis.effects import factor_effects
 from study.analysis.evidence import StudyEvidence, by_photos
 from study.analysis.factors import BLOCKS
@@ -19,8 +20,6 @@ from study.errors import DefinitionError
 from study.search.importance import importances
 from study.trial import TrialState
 
-ADAPTIVE = ("tpe", "gp", "cmaes", "nsgaii")  # samplers that look at results before they propose
-
 
 def compare(studies: Sequence[StudyEvidence]) -> Comparison:
     """What the studies show together: their trials are pooled, each study a block of its own.
@@ -31,7 +30,7 @@ def compare(studies: Sequence[StudyEvidence]) -> Comparison:
     objective = _shared_objective(studies)
     unit = Unit(objective.metric, objective.is_maximized)
     observations = observe(studies)
-    is_exploratory = any(study.definition.search.sampler.name in ADAPTIVE for study in studies)
+    is_exploratory = any(study.definition.search.sampler.is_adaptive for study in studies)
     effects = factor_effects(observations, unit, _importance(studies), is_exploratory)
     found = interactions(observations, unit)
     confirmed = list(chain.from_iterable(confirmed_recipes(study) for study in studies))
@@ -61,6 +60,7 @@ def compare(studies: Sequence[StudyEvidence]) -> Comparison:
         front=front,
         studies_by_photos=[[study.name for study in group] for group in groups],
         altered=altered,
+        depths=list(chain.from_iterable(depth_agreements(study, unit) for study in studies)),
     )
 
 

@@ -42,7 +42,8 @@ class Repeated:
 def repeated_recipes(study: StudyEvidence) -> list[Repeated]:
     """The recipes of the study's repetitions, the best on validation first (study/search/ranking.py, as in MLflow)."""
     is_maximized = study.definition.objective.is_maximized
-    ranked = rank_recipes(study.repetitions, _has_value, is_maximized=is_maximized, spare_rounds=0)
+    spare_rounds = None if study.is_confirming else 0
+    ranked = rank_recipes(study.repetitions, _has_value, is_maximized=is_maximized, spare_rounds=spare_rounds)
     return [_repeated(one, study) for one in ranked]
 
 

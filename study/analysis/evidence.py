@@ -50,6 +50,7 @@ class StudyEvidence:
         repetitions: the trials of `NAME.confirm`: recipes again with other seeds and folds, read on the test split.
         data_digest: of the photos and their split.
         tags: of its parent run.
+        is_confirming: more repetitions are to come, so a recipe with fewer of them than another is not beaten by that.
     """
 
     name: str
@@ -59,6 +60,7 @@ class StudyEvidence:
     repetitions: Sequence[TrialEvidence] = ()
     data_digest: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    is_confirming: bool = False
 
 
 def by_photos(studies: Sequence[StudyEvidence]) -> list[list[StudyEvidence]]:

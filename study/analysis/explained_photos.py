@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 
 from study.analysis.activation import Unit, UnitKind, channel_unit, class_unit, output_unit
@@ -89,7 +90,7 @@ def explain_photos(
         photos: of a model of several views, the views of an example one after the other.
         announce: is told of each picture when it is there.
     Raises:
-        DefinitionError: if the question does not fit the model.
+        DefinitionError: if the question does not fit the model, or a picture would be written over one of the photos.
         DataError: naming the photo that cannot be read; if there are not enough photos for an example's views.
         ModelError: if Grad-CAM is asked of a network without feature maps.
     """
@@ -99,18 +100,17 @@ def explain_photos(
     examples = [tuple(map(str, example)) for example in examples_of(model, photos)]
     pixels = [pixels_of(model, example) for example in examples]
     units = [asked or output_unit(model, views) for views in pixels]
+    files = [_target_of_average(folder, units[0])] if question.is_averaged else _targets(folder, examples)
+    _require_no_photo(files, examples)
     methods = applicable_methods(model, pixels[0], units[0]) if question.method == ALL else (Method(question.method),)
     explained = (explain(model, views, unit, methods, question.bubbles) for views, unit in zip(pixels, units, strict=True))
     folder.mkdir(parents=True, exist_ok=True)
     if question.is_averaged:
-        files = iter([_save_averaged(model, averaged(list(explained)), examples, folder)])
+        drawn = iter([_save_averaged(model, averaged(list(explained)), examples, files[0])])
     else:
-        files = (
-            _save(model, explanation, names, _free_file(folder, number, examples))
-            for number, (explanation, names) in enumerate(zip(explained, examples, strict=True))
-        )
+        drawn = (_save(model, *one) for one in zip(explained, examples, files, strict=True))
     found = []
-    for file in files:
+    for file in drawn:
         announce(file)
         found.append(file)
     return found
@@ -132,11 +132,36 @@ def _unit_asked(model: ExportedModel, question: Question) -> Unit | None:
     return Unit(UnitKind.NUMBER) if not model.classes else None
 
 
-def _free_file(folder: Path, number: int, examples: Sequence[tuple[str, ...]]) -> Path:
-    """Named as the example's first photo; numbered where an earlier one of another folder has the same name."""
-    stem = Path(examples[number][0]).stem
-    num_before = sum(Path(names[0]).stem == stem for names in examples[:number])
-    return folder / (f"{stem}-{num_before + 1}.png" if num_before else f"{stem}.png")
+def _targets(folder: Path, examples: Sequence[tuple[str, ...]]) -> list[Path]:
+    """A file for each example, named as its first photo; numbered where an earlier one has that name."""
+    files = list[Path]()
+    taken = set[Path]()
+    for stem in (Path(names[0]).stem for names in examples):
+        numbered = (folder / f"{stem}-{number}.png" for number in count(2))
+        file = next(file for file in chain([folder / f"{stem}.png"], numbered) if file not in taken)
+        files.append(file)
+        taken.add(file)
+    return files
+
+
+def _target_of_average(folder: Path, unit: Unit) -> Path:
+    return folder / f"class_map_{(unit.name or unit.stage or 'number').replace('/', '_')}.png"
+
+
+def _require_no_photo(files: Sequence[Path], examples: Sequence[tuple[str, ...]]) -> None:
+    """Asked of the file system: a link to a photo, or another spelling of its path, is that photo."""
+    photo_of = {_identity(Path(name)): name for names in examples for name in names}
+    for file in files:
+        if file.exists() and (photo := photo_of.get(_identity(file))) is not None:
+            raise DefinitionError(
+                f"an explanation must not replace a photo that is explained, but --out {file.parent} would write over {photo}. "
+                f"Give another folder."
+            )
+
+
+def _identity(file: Path) -> tuple[int, int]:
+    found = file.stat()
+    return found.st_dev, found.st_ino
 
 
 def _save(model: ExportedModel, explanation: Explanation, names: tuple[str, ...], file: Path) -> ExplainedFile:
@@ -151,12 +176,11 @@ def _save_averaged(
     model: ExportedModel,
     explanation: Explanation,
     examples: Sequence[tuple[str, ...]],
-    folder: Path,
+    file: Path,
 ) -> ExplainedFile:
     unit = explanation.unit
     title = f"{unit.label}: {explanation.told(explanation.activation)} on average"
     subtitle = f"{len(examples)} examples, from {examples[0][0]}"
-    file = folder / f"class_map_{(unit.name or unit.stage or 'number').replace('/', '_')}.png"
     names = tuple(name for example in examples for name in example)
     return _drawn(model, explanation, title, subtitle, names, file)
 

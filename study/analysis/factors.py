@@ -11,10 +11,11 @@ import numpy as np
 
 from study.analysis.evidence import StudyEvidence, TrialEvidence
 from study.space import Choices, Distribution, Range, Scalar
+from study.trial import REPETITION_KEYS
 
 NUM_RANGES = 3  # of a range of numbers: low, middle, high; more would leave too few trials to each in a study of 50
 MAX_STEPS = 5  # a range of so many values or fewer is taken value by value
-BLOCKS = ("seed", "fold")  # what repeats a recipe: adjusted for, never a factor
+BLOCKS = REPETITION_KEYS  # adjusted for, never a factor
 
 
 @dataclass(frozen=True)

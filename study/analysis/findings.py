@@ -184,6 +184,29 @@ class AlteredTest:
 
 
 @dataclass(frozen=True)
+class DepthAgreement:
+    """Recipes that were tried at two freeze depths: whether those that are good as heads are good with more trained.
+
+    Attributes:
+        depths: the deepest of the study, and the other.
+        recipes: trial at the deepest, its value, and the value at the other depth; the best at the deepest first.
+        correlation: of the ranks (Spearman's); None for fewer than five recipes.
+        num_swapped: pairs of recipes whose order is another at the other depth, of `num_pairs`.
+        num_pruned, num_failed: recipes that the deepest has completed, and that came to no end at the other depth.
+    """
+
+    study: str
+    depths: tuple[float, float]
+    recipes: Sequence[tuple[int, float, float]]
+    correlation: Estimate | None
+    num_swapped: int
+    num_pairs: int
+    num_pruned: int
+    num_failed: int
+    sentence: str
+
+
+@dataclass(frozen=True)
 class Comparison:
     """The answer of one or several studies.
 
@@ -197,6 +220,7 @@ class Comparison:
         studies_by_photos: names of the studies whose values compare, together.
         warnings: what limits the answer: few trials, one study only, an adaptive search …
         altered: confirmed recipes on altered copies of the test photos, where the definition asks for them.
+        depths: how far the ranks of recipes agree across freeze depths, where some were tried at several.
     """
 
     studies: Sequence[str]
@@ -215,6 +239,7 @@ class Comparison:
     front: Sequence[RankedTrial] = ()
     studies_by_photos: Sequence[Sequence[str]] = ()
     altered: Sequence[AlteredTest] = ()
+    depths: Sequence[DepthAgreement] = ()
 
     @property
     def leaderboards(self) -> list[list[RankedTrial]]:

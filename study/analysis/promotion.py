@@ -62,6 +62,12 @@ def decide(candidate: Standing, champion: Standing | None, pairs: Sequence[Paire
             Rule.CONFIRMED,
             f"{candidate.label} has no repetitions on the test split. Give its study a [confirm] table and run it.",
         )
+    if candidate.is_confirming:
+        return _refused(
+            Rule.CONFIRMED,
+            f"{candidate.label} is still being confirmed: so far {_told(candidate)}. Finish that: "
+            f"study resume {candidate.study}.",
+        )
     if champion is None:
         return Decision(True, Rule.NO_CHAMPION, (f"There is no champion yet; {candidate.label}: {_told(candidate)}.",))
     return _incomparable(candidate, champion) or _compared(candidate, champion, pairs)

@@ -71,26 +71,30 @@ def _read(name: str, records: Sequence[StudyRecord], tracker: Tracker, storage: 
     definition = parse_definition(notes["definition"], Path(notes["file"]))
     run_id = notes["run_id"]
     record = next((record for record in records if record.run_id == run_id), None)
+    repetitions, is_confirming = _repetitions(name + CONFIRM_SUFFIX, definition, records, tracker, storage)
     return StudyEvidence(
         name=name,
         run_id=run_id,
         definition=definition,
         trials=tuple(_trials(name, definition, stored.trials, _records_of(run_id, record, tracker))),
-        repetitions=tuple(_repetitions(name + CONFIRM_SUFFIX, definition, records, tracker, storage)),
+        repetitions=repetitions,
         data_digest=notes.get("data_digest", ""),
         tags=dict(record.tags) if record is not None else {},
+        is_confirming=is_confirming,
     )
 
 
 def _repetitions(
     name: str, definition: StudyDefinition, records: Sequence[StudyRecord], tracker: Tracker, storage: Storage
-) -> Iterator[TrialEvidence]:
+) -> tuple[tuple[TrialEvidence, ...], bool]:
+    """The repetitions, and whether more are to come."""
     if not is_begun(name, storage):
-        return
+        return (), False
     stored = read_stored_study(name, storage)
     run_id = own_notes(name, storage)["run_id"]
     record = next((record for record in records if record.run_id == run_id), None)
-    yield from _trials(name, definition, stored.trials, _records_of(run_id, record, tracker))
+    trials = tuple(_trials(name, definition, stored.trials, _records_of(run_id, record, tracker)))
+    return trials, record is not None and record.state is not TrialState.COMPLETE
 
 
 def _records_of(run_id: str, study: StudyRecord | None, tracker: Tracker) -> Mapping[str, TrialRecord]:

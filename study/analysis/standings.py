@@ -31,6 +31,7 @@ class Standing:
         cost: quantities by name with the unit in it.
         repetitions: what each came to on the test split, by fold and seed; empty where only the mean is known.
         ratio: photos held out a fold as a share of those trained on (`held_out_ratio`).
+        is_confirming: more repetitions of its study are to come.
     """
 
     label: str
@@ -44,6 +45,7 @@ class Standing:
     repetitions: Mapping[Place, float] = field(default_factory=dict)
     ratio: float = 0.0
     study_run: str = ""
+    is_confirming: bool = False
 
     def is_same_trial(self, other: "Standing") -> bool:
         """Whether both are of one trial of one study."""
@@ -74,6 +76,7 @@ def standing_of(label: str, tags: Mapping[str, str], study: StudyEvidence | None
         trial=int(tags.get("study.trial_number", -1)),
         data_digest=tags.get("study.data_digest", ""),
         study_run="" if study is None else study.run_id,
+        is_confirming=study is not None and study.is_confirming,
         **own,
     )
 

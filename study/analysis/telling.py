@@ -12,6 +12,7 @@ from study.analysis.findings import ConfirmedRecipe, FactorEffect, PairedCompari
 from study.analysis.observations import Observations
 from study.analysis.promotion import EQUAL_WITHIN
 from study.analysis.sentences import Unit
+from study.freeze_depths import DEPTH
 from study.trial import TrialState
 
 MAX_EFFECTS_TOLD = 3  # in the answer; all are in the table
@@ -83,6 +84,8 @@ def method_of(observations: Observations, studies: Sequence[StudyEvidence], is_e
         pruned = f"; how {num_pruned} pruned trials would have ended is imputed from the curves of those that went on"
     else:
         pruned = ""
+    if any(study.definition.search.screening is not None for study in studies):
+        pruned += f"; deeper trials are of recipes chosen as heads, so the effect of {DEPTH} leans towards them"
     if is_exploratory:
         sure = (
             f"The search was adaptive, so effects are exploratory: in simulated searches by TPE such 95 % intervals held the "
@@ -98,7 +101,7 @@ def warnings_of(
 ) -> list[str]:
     """What limits the answer."""
     told = (*_about_trials(observations), *_about_outside(observations))
-    return [*told, *_about_studies(studies), *_about_confirmation(confirmed), *_about_folds(studies)]
+    return [*told, *_about_studies(studies), *_about_confirmation(studies, confirmed), *_about_folds(studies)]
 
 
 def recipe_words(searched: Mapping[str, Any]) -> str:
@@ -226,7 +229,10 @@ def _about_studies(studies: Sequence[StudyEvidence]) -> Iterator[str]:
         yield "Several studies: effects compare trials within a study only; what differs between studies is not told apart."
 
 
-def _about_confirmation(confirmed: Sequence[ConfirmedRecipe]) -> Iterator[str]:
+def _about_confirmation(studies: Sequence[StudyEvidence], confirmed: Sequence[ConfirmedRecipe]) -> Iterator[str]:
+    for study in studies:
+        if study.is_confirming:
+            yield f"{study.name} is still being confirmed: {len(study.repetitions)} repetitions are in, more are to come."
     if not confirmed:
         yield "Nothing was confirmed: give the definition a [confirm] table to know how sure the best recipe is."
 

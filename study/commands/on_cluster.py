@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -63,7 +64,7 @@ class ClusterCommand(click.Command):
         from study.tuning.ray_jobs import RayJobs
 
         client = RayJobs(address)
-        with self._request(context, arguments) as request:
+        with self._request(context, address, arguments) as request:
             client.submit(request)
         name = request.notes.get("study", "")
         if not is_detached:
@@ -90,7 +91,7 @@ class ClusterCommand(click.Command):
             return FAILED
 
     @contextmanager
-    def _request(self, context: click.Context, arguments: Sequence[str]) -> "Iterator[JobRequest]":
+    def _request(self, context: click.Context, address: str, arguments: Sequence[str]) -> "Iterator[JobRequest]":
         """What is sent; its files are there while the context lasts."""
         from study.tuning.jobs import JobRequest
         from study.tuning.received import this_version
@@ -107,7 +108,7 @@ class ClusterCommand(click.Command):
         from study.definition import load_definition
         from study.tuning.submission import write_package
 
-        definition = load_definition(_one_file(file))
+        definition = load_definition(_one_file(file, address))
         with tempfile.TemporaryDirectory() as folder:
             package = write_package(definition, Path(folder))
             line = [package.definition if Path(word) == file else word for word in line]
@@ -138,11 +139,11 @@ def show_line(stream: "Stream", line: str) -> None:
     click.echo(line, err=stream == "stderr")
 
 
-def _one_file(file: Path) -> Path:
+def _one_file(file: Path, address: str) -> Path:
     if file.is_dir():
         raise DefinitionError(
             f"a cluster takes one definition at a time, but {file} is a folder. Send its files one by one: "
-            f"for file in {file}/*.toml; do study run $file --detach; done"
+            f'for file in {shlex.quote(str(file))}/*.toml; do study run "$file" --address {shlex.quote(address)} --detach; done'
         )
     return file
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from study.errors import StudyError
+from study.errors import StudyError, in_one_line
 
 if TYPE_CHECKING:
     from study.answering import Answer
@@ -66,17 +66,17 @@ def finish(outcome: "StudyOutcome", settings: "Settings", is_json: bool) -> None
     command = "uv run study" if "UV" in os.environ else "study"
     answered = None if outcome.is_interrupted or not outcome.outcomes else _answer(outcome, settings)
     print_result(outcome_of(outcome, command, answered), print_outcome, is_json)
-    if outcome.winner is None:
+    if outcome.is_interrupted or outcome.winner is None:  # both, where the winner was not confirmed to the end
         sys.exit(FAILED)
 
 
 def _answer(outcome: "StudyOutcome", settings: "Settings") -> "Answer | None":
-    """What the study showed; None, and a line on stderr, where that cannot be told now: its trials are safe all the same."""
+    """What the study showed; None, and a line on stderr, where that cannot be told or written now: its trials are safe."""
     from study.answering import answer
 
     name = outcome.prepared.definition.name
     try:
         return answer([name], settings)
-    except StudyError as error:
-        click.echo(f"The report was not written: {error} Then: study compare {name}", err=True)
+    except (StudyError, OSError) as error:
+        click.echo(f"The report was not written: {in_one_line(error)} Then: study compare {name}", err=True)
         return None

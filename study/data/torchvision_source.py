@@ -22,6 +22,8 @@ from study.errors import DataError, nearest
 # Where data sets keep their class numbers: reading them there spares decoding every image.
 LABEL_ATTRIBUTES = ("targets", "labels", "y", "_labels")
 NAME_ATTRIBUTES = ("classes", "categories")
+# What constructors raise where files are missing, or a package that reads them is.
+ABSENT = (RuntimeError, OSError, ModuleNotFoundError)
 
 
 class TorchvisionSource:
@@ -119,17 +121,32 @@ def _opened(name: str, folder: Path, options: Options) -> Any:
     # QMNIST and EMNIST hand what they do not name on to MNIST, which takes it.
     can_download = "download" in takes or any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
     arguments = {"root": str(folder), **options}
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):  # two studies that start together download once
+    as_it_lies = arguments | ({"download": False} if can_download else {})
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = FileLock(folder.with_suffix(".lock")).acquire()  # two studies that start together download once
+    except OSError as unwritable:  # what others prepared may be read-only
         try:
-            return constructor(**arguments, **({"download": False} if can_download else {}))
-        except (RuntimeError, OSError, ModuleNotFoundError) as absent:
+            return constructor(**as_it_lies)
+        except ABSENT:
+            raise _unwritable(name, folder, unwritable) from unwritable
+    with held:
+        try:
+            return constructor(**as_it_lies)
+        except ABSENT as absent:
             if not can_download or isinstance(absent, ModuleNotFoundError):
                 raise _unavailable(name, folder, absent) from absent
         try:
             return constructor(**arguments, download=True)
         except (RuntimeError, OSError, ValueError, EOFError) as error:  # URLError and broken archives are among them
             raise _unavailable(name, folder, error) from error
+
+
+def _unwritable(name: str, folder: Path, error: OSError) -> DataError:
+    return DataError(
+        f"a torchvision data set must be on this machine, or its folder one that can be written to, but {name} is not in "
+        f"{folder}, and cannot be downloaded there: {error}. Set STUDY_CACHE to a folder of yours, or copy its files there."
+    )
 
 
 def _unavailable(name: str, folder: Path, error: Exception) -> DataError:

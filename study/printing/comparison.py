@@ -28,7 +28,8 @@ def print_comparison(result: Result) -> None:
     console = make_console()
     for sentence in result["answer"]:
         console.print(sentence, markup=False)
-    for table in (_effects(result), _interactions(result), _confirmed(result), _altered(result), *_leaderboards(result)):
+    about_factors = (_effects(result), _interactions(result), _depths(result))
+    for table in (*about_factors, _confirmed(result), _altered(result), *_leaderboards(result)):
         if table.row_count:
             console.print()
             console.print(table)
@@ -59,6 +60,15 @@ def _interactions(result: Result) -> Table:
     table = _table("interactions", "factors", "p (corrected)", "what")
     for found in [one for one in result["interactions"] if one["is_shown"]][:MAX_INTERACTIONS]:
         table.add_row(" × ".join(found["factors"]), f"{found['p_corrected']:.3f}", found["sentence"])
+    return table
+
+
+def _depths(result: Result) -> Table:
+    has_several = len(result["studies"]) > 1
+    table = _table("ranks across freeze depths", *(("study",) if has_several else ()), "depths", "what")
+    for found in result["depths"]:
+        names = (found["study"],) if has_several else ()
+        table.add_row(*names, " and ".join(f"{depth:g}" for depth in found["depths"]), found["sentence"])
     return table
 
 

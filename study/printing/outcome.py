@@ -1,9 +1,11 @@
 """How a study ended: the result of `study run` and `study resume`."""
 
+import shlex
 from collections import Counter
 from dataclasses import asdict
 
 from PIL import Image
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -85,21 +87,11 @@ def print_outcome(result: Result) -> None:
     console.print(f"{counts} in {duration(result['elapsed_s'])}")
     if result["stopped"]:
         console.print(f"stopped before all trials: {result['stopped']}", markup=False, soft_wrap=True)
-    winner = result["winner"]
-    if winner is not None:
-        console.print(
-            f"best: trial {winner['trial']}, {result['objective']} {winner['value']:.3f}; without looking: "
-            f"{winner['chance']:.3f} ({_gain(winner['value'], winner['chance'], result['is_maximized'])})"
-        )
-        if winner["num_repetitions"] > 1:
-            mean, number = winner["recipe_mean"], winner["num_repetitions"]
-            console.print(f"its recipe has the best mean over folds and seeds: {mean:.3f} (n = {number})")
-        console.print(f"model: {winner['model']} (version {winner['version']})", markup=False)
-        if winner["next"]:
-            console.print(f"another version is champion; to challenge it: {winner['next']}", markup=False)
-    elif result["is_interrupted"]:
+    if result["winner"] is not None:
+        _print_winner(console, result)
+    if result["is_interrupted"]:
         console.print("interrupted: trials that were running wait to go on")
-    else:
+    elif result["winner"] is None:
         console.print("no trial completed: nothing to register. The runs in MLflow say why (tag study.error).")
     if result["confirmed"]:
         console.print("confirmed with fresh seeds; test split, mean (95 % interval, repetitions):")
@@ -118,6 +110,20 @@ def print_outcome(result: Result) -> None:
     if result["mlflow_table"]:
         console.print(f"its trials as a table: {result['mlflow_table']}", markup=False, soft_wrap=True)
     console.print(result["next"], markup=False)
+
+
+def _print_winner(console: Console, result: Result) -> None:
+    winner = result["winner"]
+    console.print(
+        f"best: trial {winner['trial']}, {result['objective']} {winner['value']:.3f}; without looking: "
+        f"{winner['chance']:.3f} ({_gain(winner['value'], winner['chance'], result['is_maximized'])})"
+    )
+    if winner["num_repetitions"] > 1:
+        mean, number = winner["recipe_mean"], winner["num_repetitions"]
+        console.print(f"its recipe has the best mean over folds and seeds: {mean:.3f} (n = {number})")
+    console.print(f"model: {winner['model']} (version {winner['version']})", markup=False)
+    if winner["next"]:
+        console.print(f"another version is champion; to challenge it: {winner['next']}", markup=False)
 
 
 def leaderboard(outcome: StudyOutcome) -> list[Outcome]:
@@ -164,12 +170,15 @@ def _next_command(outcome: StudyOutcome, command: str) -> str:
         return f"go on with: {command} resume {definition.name}"
     if outcome.winner is None:
         return f"look at: {command} show {definition.name}"
-    photos = " ".join(_example_photos(outcome.prepared))
+    photos = shlex.join(_example_photos(outcome.prepared))
     return f"try: {command} predict {outcome.winner.model_uri} {photos}"
 
 
 def _example_photos(prepared: PreparedStudy) -> list[str]:
-    """A validation photo to try the model on, or one of each view; where photos are in no folder, they are written to one."""
+    """A validation photo to try the model on, or one of each view; where photos are in no folder, they are written to one.
+
+    Where that folder takes no file, what to put there: an example is not worth the result.
+    """
     definition, data = prepared.definition, prepared.data
     examples = examples_of(data)
     positions = examples.photos[examples.val[0]]
@@ -177,6 +186,9 @@ def _example_photos(prepared: PreparedStudy) -> list[str]:
         return [str(definition.path_of(definition.data.folder) / data.photos[position]) for position in positions]
     folder = prepared.settings.study_folder(definition.name)
     paths = [folder / f"example{'_' * bool(view)}{view}.png" for view in data.example_views or ("",)]
-    for path, position in zip(paths, positions, strict=True):
-        Image.fromarray(data.images[position]).save(path)
+    try:
+        for path, position in zip(paths, positions, strict=True):
+            Image.fromarray(data.images[position]).save(path)
+    except OSError:
+        return [(view or "photo").upper() for view in data.example_views or ("",)]
     return list(map(str, paths))

@@ -1,10 +1,12 @@
 """What a study would do: the result of `study check`."""
 
 from rich.table import Table
+from rich.text import Text
 
 from study.data.study_data import summarize
 from study.models.weights import ResolvedWeights
 from study.printing.console import Result, make_console
+from study.search_definition import ScreeningDefinition
 from study.tuning.preparation import PreparedStudy
 
 MIB = 2**20
@@ -20,6 +22,7 @@ def plan_of(prepared: PreparedStudy) -> Result:
         "epochs": definition.trial.epochs,
         "sampler": definition.search.sampler.name,
         "pruner": definition.search.pruner.name,
+        "screening": _heads_first(definition.search.screening),
         "objective": definition.objective.key,
         "searched": {key: distribution.model_dump(exclude_defaults=True) for key, distribution in definition.space.items()},
         "photos": summarize(data),
@@ -36,11 +39,16 @@ def plan_of(prepared: PreparedStudy) -> Result:
 def print_plan(plan: Result) -> None:
     """The plan as a person reads it."""
     console = make_console()
-    console.print(f"[bold]{plan['study']}[/] {plan['question']}")
+    console.print(Text.assemble((plan["study"], "bold"), " ", plan["question"]))
     console.print(
         f"{plan['trials']} trials of up to {plan['epochs']} epochs, proposed by {plan['sampler']}, pruned by {plan['pruner']}, "
         f"judged by {plan['objective']}"
     )
+    if (screening := plan["screening"]) is not None:
+        console.print(
+            f"heads first: {screening['heads']} trials at the deepest freeze depth, {screening['promote']} of their recipes "
+            f"then at the others, {screening['by_lot']} of these by lot"
+        )
     table = Table(box=None, pad_edge=False)
     splits = plan["photos"]["splits"]
     for column in ("class", *splits):
@@ -55,6 +63,10 @@ def print_plan(plan: Result) -> None:
         console.print(f"weights {name}: {found}", markup=False)
     console.print(f"packed photos: {plan['packed_mib']} MiB in {plan['cache']}", markup=False)
     console.print(f"MLflow: {plan['tracking_uri']} · Optuna: {plan['storage']}", markup=False)
+
+
+def _heads_first(asked: ScreeningDefinition | None) -> Result | None:
+    return None if asked is None else asked.model_dump() | {"by_lot": asked.num_by_lot}
 
 
 def _in_words(distribution: Result) -> str:

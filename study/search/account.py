@@ -5,7 +5,7 @@ from typing import Any
 
 from study.definition import StudyDefinition
 from study.search.outcomes import Outcome
-from study.search.stopping import StopRules
+from study.search.stopping import StopRules, num_repetitions
 from study.trial import TrialState
 
 
@@ -15,7 +15,7 @@ class Account:
     def __init__(self, definition: StudyDefinition) -> None:
         self._outcomes: dict[int, Outcome] = {}
         self._completed: dict[frozenset[tuple[str, Any]], int] = {}
-        self._stop_rules = StopRules(definition.search.stop, definition.objective)
+        self._stop_rules = StopRules(definition.search.stop, definition.objective, num_repetitions(definition.space))
         self._worked_s = 0.0
         self.elapsed_before_s = 0.0  # for which earlier drivers ran the study
 

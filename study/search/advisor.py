@@ -25,8 +25,8 @@ from study.search.first_points import first_points
 from study.search.mirror import Memory, Mirror
 from study.search.notes import notes_of, write_notes
 from study.search.outcomes import Outcome, Proposal, Standing, pareto_front
+from study.search.planning import plan_of
 from study.search.pruners import build_pruner, can_prune_at, most_epochs
-from study.search.race import plan_of
 from study.search.recipes import config_of, derive_seed
 from study.search.record import Record
 from study.search.rehearsal import check_search
@@ -114,7 +114,11 @@ class Advisor:
         self._record.heed(guard)
 
     def ask(self) -> Proposal | None:
-        """The next trial: an interrupted one, or a new proposal; None when the search is at its end."""
+        """The next trial: an interrupted one, or a new proposal; None when the search is at its end.
+
+        Raises:
+            DefinitionError: if the values that were chosen make no recipe together; such a trial is not stored.
+        """
         if self.stop_reason is not None:
             return None
         if not self._waiting and not self._has_new:
@@ -122,10 +126,11 @@ class Advisor:
         with self._as_the_sampler_sees():
             trial = self._next()
             searched = suggest(trial, self._definition)
+        config = config_of(self._definition, trial.number, searched)
         self._begin(trial)
         run_id = trial.user_attrs.get("run_id")
         repeats = self._account.repeated_by(searched) if run_id is None else None
-        return Proposal(trial.number, config_of(self._definition, trial.number, searched), searched, run_id, repeats)
+        return Proposal(trial.number, config, searched, run_id, repeats)
 
     def attach_run(self, number: int, run_id: str) -> None:
         """Remembers the MLflow run of a trial, so that whoever resumes it goes on in the same run."""

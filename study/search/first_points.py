@@ -41,7 +41,7 @@ class Plan:
 
 
 def first_points(definition: StudyDefinition, earlier: Sequence[Point] = ()) -> Sequence[Point]:
-    """Values to try first, by trial number: the definition's own points, then those of earlier studies.
+    """Values to try first, by trial number: the definition's own points, those of earlier studies, then its baseline.
 
     A grid comes in a seeded random order, so that a study stopped halfway is still a fair sample of it; recipes that one of
     these points describes come first.
@@ -50,12 +50,31 @@ def first_points(definition: StudyDefinition, earlier: Sequence[Point] = ()) -> 
         earlier: as they were when the study began, so that every driver of the study has the same list.
     """
     points = [*definition.search.enqueue, *earlier]
+    points += [point for point in _baseline(definition) if point not in points]
     if not definition.search.sampler.is_exhaustive:
         return points
     recipes = list(definition.space.combinations(definition.fixed_values))
     random.Random(definition.search.seed).shuffle(recipes)
     recipes.sort(key=lambda recipe: _place(recipe, points))  # stable
     return list(islice(recipes, definition.num_trials))
+
+
+def _baseline(definition: StudyDefinition) -> Sequence[Point]:
+    """What [trial] says of the searched keys, as far as it lies in the space: the recipe of somebody who searches nothing.
+
+    It is most often a fair one, and what every other is to be held against. Only for samplers that go by results: the trials
+    of others are a fair sample of the space, and stay one.
+    """
+    if not (definition.search.baseline and definition.search.sampler.is_adaptive):
+        return []
+    fixed, point = definition.fixed_values, dict[str, Scalar]()
+    values = dict(fixed)
+    for key, distribution in definition.space.items():
+        values.pop(key, None)
+        fitting = distribution.fit(fixed[key])
+        if fitting is not None and definition.space.is_active(key, values):
+            values[key] = point[key] = fitting
+    return [point] if point else []
 
 
 def _place(recipe: Point, points: Sequence[Point]) -> int:

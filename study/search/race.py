@@ -14,28 +14,13 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.study import StudyDirection
 
-from study.definition import StudyDefinition
 from study.search.first_points import Plan, Point
 from study.search.outcomes import Outcome
-from study.search.pruners import build_pruner, most_epochs
-from study.search.recipes import REPETITION_KEYS, recipe_of
-from study.trial import TrialState
+from study.search.recipes import recipe_of
+from study.trial import REPETITION_KEYS, TrialState
 
 Recipe = frozenset[tuple[str, Any]]
 Round = tuple[Any, ...]
-
-
-def plan_of(definition: StudyDefinition, points: Sequence[Point]) -> Plan:
-    """What is tried first: a race where the definition has the Wilcoxon pruner over repetitions that are all planned.
-
-    Args:
-        points: that are tried first, in their order.
-    """
-    is_repeated = any(key in definition.space.parameters for key in REPETITION_KEYS)
-    if definition.search.pruner.name != "wilcoxon" or not is_repeated or len(points) < definition.num_trials:
-        return Plan(points)
-    pruner = build_pruner(definition.search.pruner, most_epochs(definition))
-    return Race(points[: definition.num_trials], pruner, definition.objective.is_maximized)
 
 
 class Race(Plan):

@@ -7,14 +7,15 @@ four and 0.85 on the fifth, the first is the better.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import islice
 from statistics import fmean
 from typing import Any, Generic, Protocol, TypeVar
 
 from study.definition import StudyDefinition
 from study.search.outcomes import Outcome, is_candidate
-from study.search.recipes import REPETITION_KEYS, recipe_of
+from study.search.recipes import recipe_of
 from study.search_definition import StopDefinition
-from study.trial import TrialState
+from study.trial import REPETITION_KEYS, TrialState
 
 TRIED = (TrialState.COMPLETE, TrialState.FAIL)  # a pruned repetition is not one that its recipe is beaten or broken by
 
@@ -106,14 +107,32 @@ def key_of(searched: Mapping[str, Any]) -> str:
     return repr(sorted(recipe_of(searched).items()))
 
 
+def is_planned(definition: StudyDefinition) -> bool:
+    """Whether every recipe of the search was to be tried on every fold and with every seed that it has for it."""
+    search = definition.search
+    if len(search.enqueue) >= definition.num_trials:
+        return True
+    return search.sampler.is_exhaustive and (search.trials is None or not _is_cut(definition))
+
+
+def _is_cut(definition: StudyDefinition) -> bool:
+    """Whether the grid has more recipes than the search has trials."""
+    recipes = definition.space.combinations(definition.fixed_values)
+    return next(islice(recipes, definition.num_trials, None), None) is not None
+
+
 def is_repeated(definition: StudyDefinition) -> bool:
     """Whether the search itself tries a recipe on several folds or with several seeds."""
     return any(key in definition.space.parameters for key in REPETITION_KEYS)
 
 
 def spare_rounds_of(definition: StudyDefinition) -> int | None:
-    """Of `rank_recipes`: a stop rule may end a race in the middle of a round."""
-    if definition.search.pruner.name != "wilcoxon" or not is_repeated(definition):
+    """Of `rank_recipes`: a stop rule may end a race in the middle of a round.
+
+    Who lacks rounds was beaten only where all were planned: a sampler, and a grid that is cut short, try recipes as often as it
+    happens.
+    """
+    if definition.search.pruner.name != "wilcoxon" or not is_repeated(definition) or not is_planned(definition):
         return None
     return 0 if definition.search.stop == StopDefinition() else 1
 

@@ -4,17 +4,25 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from study.definition import StudyDefinition
-from study.trial import TrialConfig, with_values
+from pydantic import ValidationError
 
-REPETITION_KEYS = ("seed", "fold")  # what repeats a recipe
+from study.definition import StudyDefinition
+from study.trial import REPETITION_KEYS, TrialConfig, with_values
+from study.validation import explain
 
 
 def config_of(definition: StudyDefinition, number: int, searched: Mapping[str, Any]) -> TrialConfig:
-    """Of a trial; its seed is derived from its number where the definition says nothing of seeds."""
+    """Of a trial; its seed is derived from its number where the definition says nothing of seeds.
+
+    Raises:
+        DefinitionError: if the values cannot be together.
+    """
     has_seed = definition.trial.seed is not None or "seed" in definition.space.parameters
     seed = {} if has_seed else {"seed": derive_seed(definition.search.seed, number)}
-    return with_values(definition.trial, {**searched, **seed})
+    try:
+        return with_values(definition.trial, {**searched, **seed})
+    except ValidationError as error:
+        raise explain(error, TrialConfig, f"a recipe of {definition.file.name} [space]") from None
 
 
 def recipe_of(searched: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,9 +21,8 @@ from study.definition import StudyDefinition, parse_definition
 from study.errors import DefinitionError, SearchError, nearest
 from study.search.notes import notes_of
 from study.search.storages import load_study, study_names
+from study.search_definition import NUM_WARM
 from study.trial import TrialConfig, flatten
-
-NUM_TRIED = 3  # of each earlier study; five found no more than three
 
 Recipe = dict[str, Any]
 
@@ -68,7 +67,7 @@ def _best_of(study: optuna.Study, definition: StudyDefinition) -> Sequence[Recip
         recipe = _mapped(fixed | trial.params, definition)
         if recipe is not None and recipe not in found:
             found.append(recipe)
-        if len(found) == NUM_TRIED:
+        if len(found) == NUM_WARM:
             break
     return found
 

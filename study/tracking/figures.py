@@ -20,6 +20,8 @@ Curve = Sequence[tuple[int, float]]
 # As in the contact sheet (study/data/contact_sheet.py). https://jfly.uni-koeln.de/color/
 SPLIT_COLOURS = {"train": "#0072b2", "val": "#e69f00", "test": "#009e73"}
 BAR_INCHES = 0.32
+LARGEST_INCHES = 30.0  # 3,000 pixels: uncapped, a thousand classes would be 55,000 a side, 12 GB in memory
+MAX_NAMED_CLASSES = 60  # past this, their names would lie upon each other
 LOG_SPAN = 30  # numbers that differ by more are drawn on logarithmic axes: prices, not years
 MAX_CELLS_WITH_COUNTS = 20  # classes; past this, numbers in the cells are too small to read
 
@@ -31,17 +33,21 @@ def plain_text() -> ContextDecorator:
 
 @plain_text()
 def save_confusion(confusion: ConfusionMatrix, classes: Sequence[str], title: str, folder: Path) -> None:
-    """Writes confusion.png (shares of the true class, counts written in) and confusion.json."""
+    """Writes confusion.png (shares of the true class, counts written in) and confusion.json.
+
+    Of many classes the picture has their numbers in place of their names, and no counts.
+    """
     counts = np.array(confusion.counts, dtype=float)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = 2.5 + 0.55 * len(classes)
+    side = min(2.5 + 0.55 * len(classes), LARGEST_INCHES)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.add_subplot()
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(picture, label="share of the true class")
     axes.set(title=title, xlabel="called", ylabel="true")
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
+    if len(classes) <= MAX_NAMED_CLASSES:
+        axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+        axes.set_yticks(range(len(classes)), classes)
     if len(classes) <= MAX_CELLS_WITH_COUNTS:
         for (row, column), count in np.ndenumerate(counts):
             color = "white" if shares[row, column] > 0.5 else "black"
@@ -107,16 +113,20 @@ def save_class_balance(counts: Mapping[str, Mapping[str, int]], folder: Path) ->
     """
     largest_last = sorted(counts, key=lambda name: sum(counts[name].values()))
     splits = list(next(iter(counts.values()), {}))
-    figure = Figure(figsize=(8, 1.5 + BAR_INCHES * len(counts)), layout="constrained")
+    height = min(1.5 + BAR_INCHES * len(counts), LARGEST_INCHES)
+    figure = Figure(figsize=(8, height), layout="constrained")
     axes = figure.add_subplot()
     left = np.zeros(len(counts))
     for split in splits:
         numbers = np.array([counts[name][split] for name in largest_last])
         axes.barh(range(len(counts)), numbers, left=left, label=split, color=SPLIT_COLOURS.get(split))
         left += numbers
-    axes.set_yticks(range(len(counts)), largest_last)
-    for place, total in enumerate(left):
-        axes.annotate(f"{total:,.0f}", (total, place), xytext=(4, 0), textcoords="offset points", va="center")
+    if height < LARGEST_INCHES:
+        axes.set_yticks(range(len(counts)), largest_last)
+        for place, total in enumerate(left):
+            axes.annotate(f"{total:,.0f}", (total, place), xytext=(4, 0), textcoords="offset points", va="center")
+    else:
+        axes.set(ylabel="classes, the largest above", yticks=[])
     axes.set(title=f"{left.sum():,.0f} photos by class and split", xlabel="photos", ylim=(-0.6, len(counts) - 0.4))
     axes.margins(x=0.1)
     axes.spines[["top", "right"]].set_visible(False)

@@ -4,6 +4,7 @@ KEY.npy       activations (study/training/activation_files.py)
 KEY.used      empty; its time of change is when they were last opened (a file's own access time is off on many disks)
 KEY.lock      held by who computes them
 KEY.partial   they are being computed
+KEY.*.part-*  parts of them that others compute meanwhile (study/training/activation_parts.py)
 folder.lock   held while room is made
 """
 
@@ -11,13 +12,21 @@ import errno
 import logging
 import os
 import shutil
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from contextlib import suppress
 from pathlib import Path
 
+import torch
 from filelock import FileLock, Timeout
 
-from study.training.activation_files import Batches, StoredActivations, is_intact, map_activations, write_activations
+from study.training.activation_files import (
+    StoredActivations,
+    TooLargeForFloat16Error,
+    is_intact,
+    map_activations,
+    write_activations,
+)
+from study.training.activation_parts import Parts, SharedWork
 from study.training.activation_plan import PrefixCosts
 
 logger = logging.getLogger(__name__)
@@ -80,34 +89,56 @@ class ActivationCache:
             self._touch(key)
         return found
 
-    def find_or_write(
-        self, key: str, num_photos: int, num_bytes: int, compute: Callable[[], Batches]
-    ) -> tuple[StoredActivations, bool]:
-        """The activations named `key`, and whether this call computed them. Of several callers one does; the others wait.
+    def find_or_write(self, key: str, num_bytes: int, work: SharedWork) -> tuple[StoredActivations, bool]:
+        """The activations named `key`, and whether this call wrote them. Of several callers one does; the others help it.
 
         Args:
             num_bytes: about how large the file will be.
-            compute: gives what `packed_batches` does.
+            work: how they are computed.
         Raises:
             OSError: if they do not fit the budget or the disk; then no part of a file is left.
         """
         assert self.folder is not None, "sharing needs a folder"
+        found = self.find(key)  # before the lock: a folder that others prepared may be read-only
+        if found is not None:
+            return found, False
         self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / f"{key}.lock"):
+        lock = FileLock(self.folder / f"{key}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            self._help(key, num_bytes, work)
+            lock.acquire()
+        try:
             found = self.find(key)  # another process may have written it while this one waited
-            if found is not None:
-                return found, False
-            partial = self._path(key).with_suffix(".partial")
-            try:
-                self._reserve(partial, num_bytes)
-                write_activations(partial, compute(), num_photos)
-                partial.replace(self._path(key))
-            finally:
-                partial.unlink(missing_ok=True)
-            written = map_activations(self._path(key))
-            assert written is not None, f"{self._path(key)} was just written"
-            self._remember(key)
-            return written, True
+            return (found, False) if found is not None else (self._written(key, num_bytes, work), True)
+        finally:
+            lock.release()
+
+    def _written(self, key: str, num_bytes: int, work: SharedWork) -> StoredActivations:
+        """The activations, written under their lock."""
+        partial, parts = self._path(key).with_suffix(".partial"), Parts(self._path(key), work)
+        try:
+            self._reserve(partial, num_bytes)
+            write_activations(partial, parts.gathered(), sum(work.num_rows))
+            partial.replace(self._path(key))
+        finally:
+            partial.unlink(missing_ok=True)
+            parts.remove()
+        written = map_activations(self._path(key))
+        assert written is not None, f"{self._path(key)} was just written"
+        self._remember(key)
+        return written
+
+    def _help(self, key: str, num_bytes: int, work: SharedWork) -> None:
+        """Computes parts for the writer; where anything is in the way, the writer does without."""
+        assert self.folder is not None
+        try:
+            # Parts are on the disk twice until the writer has taken them.
+            if shutil.disk_usage(self.folder).free > 2 * num_bytes:
+                Parts(self._path(key), work).help()
+        except (OSError, TooLargeForFloat16Error, torch.OutOfMemoryError) as error:
+            logger.info("no help with %s: %s", key, error)
 
     def _path(self, key: str) -> Path:
         assert self.folder is not None
@@ -141,6 +172,9 @@ class ActivationCache:
                 continue
             with suppress(Timeout), FileLock(partial.with_suffix(".lock"), timeout=0):
                 partial.unlink(missing_ok=True)
+        for part in [*self.folder.glob("*.part-*.claim"), *self.folder.glob("*.part-*.lock")]:
+            with suppress(Timeout), FileLock(self.folder / f"{part.name.partition('.')[0]}.lock", timeout=0):
+                part.unlink(missing_ok=True)
         for stamp in self.folder.glob("*.used"):
             if not stamp.with_suffix(".npy").exists():
                 stamp.unlink(missing_ok=True)

@@ -42,6 +42,10 @@ class ActivationInputs:
         """Photos of an example."""
         return int(self.rows.shape[1])
 
+    def examples_in(self, num_bytes: int) -> int:
+        """How many examples take that much memory as they are stored; at least one."""
+        return max(1, num_bytes * len(self.stored.rows) // (self.stored.num_bytes * self.num_views))
+
     def read(self, batches: Sequence[Indices]) -> Iterator[Tensor]:
         """See `Inputs.read`.
 

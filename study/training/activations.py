@@ -9,7 +9,7 @@ node: the shallower ones may be rounded to float16, and what a file holds must d
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -30,6 +30,7 @@ from study.training.activation_files import (
 )
 from study.training.activation_inputs import ActivationInputs
 from study.training.activation_keys import Autocast, activations_key, photos_outside_test, precision_of
+from study.training.activation_parts import SharedWork, parts_of
 from study.training.activation_plan import CachePlan, costs_of, plan_cache, refusal, speeds_of
 from study.training.batches import ImageInputs, Indices, Inputs
 from study.trial import TrialConfig
@@ -132,7 +133,7 @@ class _Source:
         if cache.folder is None:
             return self._alone("no folder for them")
         try:
-            stored, is_new = cache.find_or_write(key, len(self.photos), self.plan.num_bytes, self._compute)
+            stored, is_new = cache.find_or_write(key, self.plan.num_bytes, self._work())
         except OSError as error:
             logger.warning("activations not shared: %s", error)
             return self._alone(f"{error.strerror or error} in {cache.folder}")
@@ -142,23 +143,31 @@ class _Source:
         if self.plan.num_bytes > LARGEST_IN_MEMORY_BYTES:
             size = f"{self.plan.num_bytes / GIB:.2f} GiB is more than a trial may keep in memory"
             return None, CacheFacts(CacheOutcome.OFF, f"activations not cached: not shared ({why}), and {size}")
-        stored = collect_activations(self._compute(), len(self.photos))
+        stored = collect_activations(self._work().whole(), len(self.photos))
         return stored, self._facts(stored, CacheOutcome.COMPUTED, f"{self.plan.reason}, in memory ({why})")
 
     @staticmethod
     def _facts(stored: StoredActivations, outcome: CacheOutcome, reason: str) -> CacheFacts:
         return CacheFacts(outcome, reason, stored.num_bytes, str(stored.rows.dtype).removeprefix("torch."))
 
-    def _compute(self) -> Batches:
-        return packed_batches(self._forward(), self.plan.dtype)
-
-    def _forward(self) -> Iterator[Sequence[Tensor]]:
-        """The frozen stages' output for some photos, and for them mirrored, from the first photo to the last."""
+    def _work(self) -> SharedWork:
+        """All batches of photos, in parts that several trials can share."""
         pixels_at_once = GPU_PIXELS_AT_ONCE if self.images.device.type == "cuda" else PIXELS_AT_ONCE
         size_px = self.images.image_size or self.images.images.shape[1]
         at_once = min(MOST_PHOTOS_AT_ONCE, math.ceil(pixels_at_once / size_px**2))
-        for start in range(0, len(self.photos), at_once):
-            pixels = torch.from_numpy(self.images.images[self.photos[start : start + at_once]]).to(self.images.device)
+        batches = [self.photos[start : start + at_once] for start in range(0, len(self.photos), at_once)]
+        parts = [[batches[index] for index in part] for part in parts_of(len(batches))]
+
+        def compute(part: int) -> Batches:
+            return packed_batches(self._forward(parts[part]), self.plan.dtype)
+
+        num_rows = [sum(map(len, part)) for part in parts]
+        return SharedWork(num_rows, compute, str(self.plan.dtype).removeprefix("torch."))
+
+    def _forward(self, batches: Iterable[Indices]) -> Iterator[Sequence[Tensor]]:
+        """The frozen stages' output for each batch of photos, and for them mirrored."""
+        for photos in batches:
+            pixels = torch.from_numpy(self.images.images[photos]).to(self.images.device)
             variants = [pixels, pixels.flip(2)] if self.plan.num_variants == 2 else [pixels]
             with torch.no_grad(), self.autocast():
                 activations = [self.images.enter(one, None).activations for one in variants]

@@ -10,8 +10,14 @@ from study.errors import TrialError
 MIB = 2**20
 
 
+def count_peak_anew(device: torch.device) -> None:
+    """Lets a GPU's peak begin at what is in use now: a worker trains one trial after another. A CPU's process has one only."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory_mib(device: torch.device) -> float:
-    """The most that was in use: tensors on a GPU since the trial began, else the whole process since it began."""
+    """The most that was in use: tensors on a GPU since `count_peak_anew`, else the whole process since it began."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MIB
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

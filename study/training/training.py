@@ -25,6 +25,7 @@ from study.training.batches import ImageInputs, Indices, Inputs, split_batches
 from study.training.costs import model_costs
 from study.training.early_stopping import EarlyStopping
 from study.training.imbalance import Strategy, make_strategy
+from study.training.memory import count_peak_anew
 from study.training.optimizers import make_optimizer
 from study.training.photo_reading import open_reader
 from study.training.precision import device_name, resolve_arithmetic
@@ -185,6 +186,7 @@ def start_training(
     """
     arithmetic = resolve_arithmetic(config.compute, device)
     model.to(device, memory_format=torch.channels_last if config.compute.channels_last else torch.contiguous_format)  # type: ignore[call-overload]
+    count_peak_anew(device)
     examples = examples_of(data)
     normalizer = make_normalizer(config.normalization, data.statistics, config.colour_mode)
     images = ImageInputs(

@@ -148,9 +148,21 @@ def require_unclaimed(name: str, note: StudyNote, folder: Path) -> None:
         AnotherDriverError: if one has.
         SearchError: if the storage cannot be read.
     """
-    found = _read(note)
-    if found is not None and not found.is_over and not _has_lock_of(found, folder) and found.is_alive:
+    found = claim_elsewhere(note, folder)
+    if found is not None:
         raise _taken(name, found)
+
+
+def claim_elsewhere(note: StudyNote, folder: Path) -> ClaimRecord | None:
+    """The claim of a living driver whose lock is not in `folder`; None where there is none.
+
+    Raises:
+        SearchError: if the storage cannot be read.
+    """
+    found = _read(note)
+    if found is None or found.is_over or _has_lock_of(found, folder) or not found.is_alive:
+        return None
+    return found
 
 
 def _has_lock_of(claim: ClaimRecord, folder: Path) -> bool:

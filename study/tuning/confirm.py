@@ -18,14 +18,14 @@ from study.search.failures import AnotherDriverError
 from study.search.notes import is_begun, own_notes
 from study.search.outcomes import Proposal
 from study.search.ranking import key_of, ranked_outcomes
-from study.search.recipes import REPETITION_KEYS, recipe_of
+from study.search.recipes import recipe_of
 from study.search.storages import Storage
 from study.search_definition import PrunerDefinition, SamplerDefinition, SearchDefinition
 from study.space import Choices, SearchSpace
 from study.tracking.provenance import provenance_tags
 from study.tracking.records import KEY_TAG, STOP_TAG, TrialRecord
 from study.tracking.tracker import Tracker
-from study.trial import TrialState
+from study.trial import REPETITION_KEYS, TrialState
 from study.tuning.first_failures import HopelessError, why_hopeless
 from study.tuning.kept_weights import KeptWeights
 from study.tuning.launch import NUM_KEPT_WEIGHTS, Executor, StudyListener

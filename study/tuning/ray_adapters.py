@@ -40,8 +40,14 @@ class LedgerSearcher(Searcher):
         self._task_of = task_of
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The next trial as a Ray config, or Ray's word that there is none."""
+        """The next trial as a Ray config; None where there is none now, or Ray's word that there never will be.
+
+        Ray keeps to that word, but while trials run it may be wrong: one that ends better gives a search's patience new breath,
+        and one that ends well gives hope to a study whose first trials failed alike.
+        """
         trial = self._ledger.begin({"study.ray_trial_id": trial_id})
+        if trial is None and self._ledger.open_trials and not self._ledger.is_interrupted:
+            return None
         if trial is None:
             return Searcher.FINISHED  # type: ignore[return-value]  # a string, against Ray's own annotation
         return {"number": trial.number, "task": self._task_of(trial).model_dump_json()}

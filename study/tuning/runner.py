@@ -138,7 +138,8 @@ def _confirmed(
     except HopelessError as error:
         return replace(outcome, is_interrupted=True, stop_reason=str(error))
     if confirmed is None:
-        return replace(outcome, is_interrupted=True)
+        # An interrupted outcome has a reason only where the trials gave one; why the search was short, the next launch tells.
+        return replace(outcome, is_interrupted=True, stop_reason=None)
     tracker.end_study(run_id, TrialState.COMPLETE, summary_of(confirmed, definition), {})
     return replace(outcome, confirmed=confirmed)
 

@@ -11,8 +11,10 @@ from study.definition import StudyDefinition, parse_definition
 from study.errors import DefinitionError, SearchError
 from study.search.overview import Overview, overview_of
 from study.search.storages import Storage, is_fresh, open_storage, study_names
+from study.search.study_note import StudyNote
 from study.settings import Settings
 from study.trial import TrialState
+from study.tuning.claim import CLAIM_NOTE, claim_elsewhere
 from study.tuning.driver import DRIVER_FILE, DriverRecord, End, is_driven, read_driver
 from study.tuning.log_file import LOG_FOLDER, REPETITIONS_SUFFIX
 
@@ -144,7 +146,9 @@ def _status(name: str, overview: Overview, settings: Settings, storage: Storage,
     folder = settings.study_folder(name)
     repeated = overview_of(name + REPETITIONS_SUFFIX, storage) if name + REPETITIONS_SUFFIX in names else None
     driver = read_driver(folder)
-    state = _state(folder, driver, overview, definition)
+    # With other files than its driver's, what the storage has is all that is known.
+    elsewhere = None if folder.is_dir() else claim_elsewhere(StudyNote(name, storage, CLAIM_NOTE), folder)
+    state = StudyState.RUNNING if elsewhere is not None else _state(folder, driver, overview, definition)
     return StudyStatus(
         name=name,
         state=state,
@@ -153,7 +157,7 @@ def _status(name: str, overview: Overview, settings: Settings, storage: Storage,
         num_trials=definition.num_trials if definition else None,
         objective=definition.objective.key if definition else None,
         best=overview.best,
-        driver=driver,
+        driver=driver if elsewhere is None else elsewhere.driver,
         news_s=_news_s(folder, [overview, *([repeated] if repeated else [])]),
         reason=reason,
     )

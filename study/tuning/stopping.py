@@ -1,6 +1,7 @@
 """Ends a running study in good order: its driver marks what runs as interrupted, and `study resume` goes on."""
 
 import os
+import shlex
 import signal
 import socket
 import time
@@ -8,7 +9,9 @@ from pathlib import Path
 
 from study.errors import SearchError, nearest
 from study.search.storages import is_fresh, open_storage, study_names
+from study.search.study_note import StudyNote
 from study.settings import Settings
+from study.tuning.claim import CLAIM_NOTE, claim_elsewhere, this_machine
 from study.tuning.driver import DRIVER_FILE, DriverRecord, End, is_driven, read_driver
 
 LOOK_INTERVAL_S = 0.2
@@ -26,6 +29,7 @@ def ask_to_stop(name: str, settings: Settings) -> DriverRecord:
     driver = read_driver(folder)
     # A lock held by another, or not given back yet, is no driver: its process may do something else since its word of its end.
     if is_driven(folder) is False or driver is None or driver.end is not None:
+        _require_not_elsewhere(name, settings)
         raise SearchError(f"a study must run to be stopped, but nobody is running {name!r}. {_hint(folder, settings)}")
     if not driver.is_here:
         raise SearchError(
@@ -39,6 +43,20 @@ def ask_to_stop(name: str, settings: Settings) -> DriverRecord:
             f"a driver is stopped by the user who started it, but that of {name!r} ({driver}) is another's. Ask them."
         ) from None
     return driver
+
+
+def _require_not_elsewhere(name: str, settings: Settings) -> None:
+    """Where another shell or machine has other files for the same storage, its driver is told of there."""
+    if is_fresh(settings.storage) or name not in study_names(storage := open_storage(settings.storage)):
+        return
+    claim = claim_elsewhere(StudyNote(name, storage, CLAIM_NOTE), settings.study_folder(name))
+    if claim is None:
+        return
+    where = "" if claim.machine == this_machine() else f" on {claim.driver.host}"
+    raise SearchError(
+        f"a study is stopped where its driver has its files, but that of {name!r} ({claim.driver}) has them in {claim.folder}. "
+        f"Run{where} `STUDY_OUTPUT={shlex.quote(str(Path(claim.folder).parent))} study stop {name}`."
+    )
 
 
 def wait_until_stopped(name: str, driver: DriverRecord, settings: Settings) -> End | None:

@@ -21,6 +21,7 @@ import numpy as np
 
 from tests.benchmarks.bench_recording import running_server
 from tests.benchmarks.machine import describe_machine
+from tests.benchmarks.own_command import study_run
 from tests.benchmarks.photos import CLOTHING, SQUEEZENET_WEIGHTS
 from tests.benchmarks.processes import cpu_s
 from tests.benchmarks.report import Report, Row, add_report_argument, at_least, publish, table
@@ -79,15 +80,8 @@ def run_ours(num_trials: int, num_epochs: int) -> dict[str, Any]:
         file = folder / "end-to-end.toml"
         paths = {"photos": CLOTHING.resolve(), "weights": SQUEEZENET_WEIGHTS.resolve()}
         file.write_text(TEXT.format(trials=num_trials, epochs=num_epochs, **paths), encoding="utf-8")
-        stores = {
-            "MLFLOW_TRACKING_URI": uri,
-            "STUDY_STORAGE": str(folder / "study.journal"),
-            "STUDY_OUTPUT": str(folder / "studies"),
-            "STUDY_CACHE": str(folder / "cache"),
-            "RAY_ADDRESS": "",
-        }
+        command, stores = study_run(file, uri)
         server_s, began_s, began_cpu_s, load = cpu_s(pid), time.perf_counter(), sum(os.times()[2:4]), os.getloadavg()[0]
-        command = [sys.executable, "-m", "study.cli", "run", str(file), "--json"]
         finished = subprocess.run(command, env={**os.environ, **stores}, stdout=subprocess.PIPE, text=True, check=True)
         outcome = json.loads(finished.stdout)
         return told(

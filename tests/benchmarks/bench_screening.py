@@ -2,26 +2,23 @@
 
     python -m tests.benchmarks.bench_screening
 
-A head on cached features costs a hundredth of an unfrozen trial. Screening: a study of heads alone, then the unfrozen study
-tries its best recipes first (`[[search.enqueue]]`, at both depths) and goes on by itself. On made-up tasks whose optima for
-unfrozen trials lie further and further from those of heads; the rank correlation of both worths is printed. Regret is against
-the best recipe of all, after the work of so many unfrozen trials, screening included.
+A head on cached features costs a hundredth of an unfrozen trial. `[search.screening]` tries heads first, then the best of their
+recipes at both other depths, and goes on over the whole space. On made-up tasks whose optima for unfrozen trials lie further
+and further from those of heads; the rank correlation of both worths is printed. Regret is against the best recipe of all,
+after the work of so many unfrozen trials, heads included.
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from study.definition import StudyDefinition, parse_definition
-from study.search.outcomes import Outcome, is_candidate
 from study.search.simulator.curves import Recorded
 from study.search.simulator.simulation import SimulatedStudy, Workers, simulate
-from tests.benchmarks.bench_search import ENDLESS, EPOCHS, SPACE, interval, make_definition, median
+from tests.benchmarks.bench_search import ENDLESS, EPOCHS, interval, make_definition, median
 from tests.benchmarks.bench_search_cost import draw
 from tests.benchmarks.machine import describe_machine
 from tests.synthetic_curves import SyntheticCurves
@@ -29,14 +26,14 @@ from tests.synthetic_curves import SyntheticCurves
 START_S = 0.1  # an epoch of an unfrozen trial takes 1 s
 EPOCH_S = {1.0: 0.01, 0.5: 0.5, 0.0: 1.0}  # by freeze depth: the features of a frozen prefix are cached
 HEAD_SHARE = 0.88  # of what is reached unfrozen: a head alone stays behind
-DEPTHS = (0.5, 0.0)
 SHIFTS = (0.0, 0.2, 0.4)
-NUM_SCREENED = 50
-NUM_PROMOTED = 5
 BUDGETS = (6, 12, 25)  # unfrozen trials
-HEADS_ONLY = "\n".join(
-    line for line in SPACE.splitlines() if not line.startswith("freeze_depth") and "backbone_lr_ratio" not in line
-)
+POLICIES = {
+    "one search over all depths": "",
+    "heads first, as by default": "[search.screening]\n",
+    "50 heads first, 5 promoted": "[search.screening]\nheads = 50\npromote = 5\n",
+    "50 heads first, none by lot": "[search.screening]\nheads = 50\npromote = 5\nexplore = 0.0\n",
+}
 
 
 class DepthCurves:
@@ -48,8 +45,8 @@ class DepthCurves:
         self.best_quality = self._by_depth[0.0].best_quality
 
     def of(self, searched: Mapping[str, Any]) -> Recorded:
-        """The recipe's curves; a study of heads alone does not search the depth."""
-        depth = float(searched.get("freeze_depth", 1.0))
+        """The recipe's curves."""
+        depth = float(searched["freeze_depth"])
         others = {key: value for key, value in searched.items() if key != "freeze_depth"} | {"depth": depth}  # noise of its own
         recorded = self._by_depth[depth].of(others)
         share = HEAD_SHARE if depth == 1.0 else 1.0
@@ -57,31 +54,17 @@ class DepthCurves:
 
     def rank_correlation(self, num_recipes: int = 300) -> float:
         """Spearman's, between a recipe's worth as a head and unfrozen."""
-        definition, rng = _heads(), np.random.default_rng(0)
+        space, rng = make_definition().space, np.random.default_rng(0)
         worths = []
         for _ in range(num_recipes):
-            recipe = {key: draw(distribution, rng) for key, distribution in definition.space.items()}
+            recipe = {key: draw(distribution, rng) for key, distribution in space.items()}
             worths.append([self.of({**recipe, "freeze_depth": depth}).quality for depth in (1.0, 0.0)])
         return float(spearmanr(worths).statistic)
 
 
-def _heads() -> StudyDefinition:
-    head = f'name = "heads"\ndata.generated = "instruments"\ntrial.epochs = {EPOCHS}\ntrial.freeze_depth = 1.0\n'
-    return parse_definition(f"{head}{HEADS_ONLY}\n[search]\ntrials = {NUM_SCREENED}\n", Path("/bench/heads.toml"))
-
-
-def promoted(outcomes: Sequence[Outcome]) -> str:
-    """The best heads' recipes at the other depths, as points to try first."""
-    best = sorted(filter(is_candidate, outcomes), key=lambda outcome: -(outcome.value or 0.0))[:NUM_PROMOTED]
-    points = [{**outcome.searched, "freeze_depth": depth} for outcome in best for depth in DEPTHS]
-    return "\n".join(
-        "[[search.enqueue]]\n" + "\n".join(f'"{key}" = {value!r}' for key, value in point.items()) for point in points
-    )
-
-
-def regrets(study: SimulatedStudy, spent_s: float) -> list[float]:
-    """At each budget, of which `spent_s` seconds were spent before the study."""
-    return [study.regret_after(num * (START_S + EPOCHS) - spent_s) for num in BUDGETS]
+def regrets(study: SimulatedStudy) -> list[float]:
+    """At each budget."""
+    return [study.regret_after(num * (START_S + EPOCHS)) for num in BUDGETS]
 
 
 def main() -> None:
@@ -95,17 +78,13 @@ def main() -> None:
     for shift in options.shifts:
         tasks = [DepthCurves(seed, shift) for seed in range(1, 7)]
         print(f"optima {shift:g} apart, rank correlation of worths {np.mean([task.rank_correlation() for task in tasks]):.2f}")
-        rows: dict[str, list[list[float]]] = {"one search over all depths": [], "heads screened first": []}
         workers, budget_s = Workers(4, START_S), BUDGETS[-1] * (START_S + EPOCHS)
-        for seed in range(options.studies):
-            task = tasks[seed % len(tasks)]
-            alone = simulate(make_definition(ENDLESS), task, workers, seed, budget_s)
-            rows["one search over all depths"].append(regrets(alone, 0.0))
-            screening = simulate(_heads(), task, workers, seed)
-            after = make_definition(ENDLESS + promoted(screening.outcomes))
-            screened = simulate(after, task, workers, seed, budget_s - screening.worked_s)
-            rows["heads screened first"].append(regrets(screened, screening.worked_s))
-        for name, found in rows.items():
+        for name, search in POLICIES.items():
+            definition = make_definition(ENDLESS + search)
+            found = [
+                regrets(simulate(definition, tasks[seed % len(tasks)], workers, seed, budget_s))
+                for seed in range(options.studies)
+            ]
             columns = [np.array(column) for column in zip(*found, strict=True)]
             shown = [
                 f"{median(column):.3f} [{interval(column, median)[0]:.3f}, {interval(column, median)[1]:.3f}]"

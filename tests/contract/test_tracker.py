@@ -13,7 +13,7 @@ from study.tracking.journaled_tracker import JournaledTracker
 from study.tracking.mlflow_tracker import MlflowTracker
 from study.tracking.records import ERROR_TAG, NUMBER_TAG, SEARCHED_TAG, STATE_TAG, TRACEBACK_TAG, trial_key
 from study.tracking.tracker import DirectTracker, MemoryTracker, Tracker
-from study.trial import ConfusionMatrix, Measurement, OptimizerConfig, TrialConfig, TrialState
+from study.trial import Measurement, OptimizerConfig, TrialConfig, TrialState
 
 CONFIG = TrialConfig(backbone="alexnet", optimizer=OptimizerConfig(lr=0.003))
 STARTED_MS = 1_790_000_000_000
@@ -23,7 +23,6 @@ def measurement(epoch: int, val_loss: float, taken_ms: int | None = None) -> Mea
     return Measurement(
         epoch=epoch,
         metrics={"val_loss": val_loss, "val_balanced_accuracy": 1 / (1 + val_loss), "val_recall.t-shirt": 0.5},
-        confusion=ConfusionMatrix(counts=((1, 0), (0, 1))),
         timestamp_ms=taken_ms or STARTED_MS + epoch * 1000,
     )
 

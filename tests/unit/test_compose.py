@@ -256,6 +256,27 @@ def test_a_rotation_that_was_cut_off_goes_on_with_the_same_secrets(deployment: P
     assert (deployment / ".env").read_text() == chosen
 
 
+def test_a_rotation_that_goes_on_keeps_what_was_set_since_it_was_cut_off(deployment: Path) -> None:
+    subprocess.run(["cluster/init"], cwd=deployment, check=True, capture_output=True)
+    assert rotate(deployment, psql="exit 1").returncode != 0
+    chosen = (deployment / ".env.new").read_text()
+    file = deployment / ".env"
+    file.write_text(file.read_text().replace("MLFLOW_PORT=5000", "MLFLOW_PORT=5001") + "WORKERS=3\n")
+    assert rotate(deployment).returncode == 0
+    assert file.read_text() == chosen.replace("MLFLOW_PORT=5000", "MLFLOW_PORT=5001") + "WORKERS=3\n"
+    assert not list(deployment.glob(".env.*"))
+
+
+def test_secrets_that_the_database_may_know_are_kept_where_a_line_is_missing_since(deployment: Path) -> None:
+    subprocess.run(["cluster/init"], cwd=deployment, check=True, capture_output=True)
+    assert rotate(deployment, psql="exit 1").returncode != 0
+    chosen = (deployment / ".env.new").read_text()
+    file = deployment / ".env"
+    file.write_text("".join(line for line in file.read_text().splitlines(True) if not line.startswith("STUDY_DATABASE")))
+    assert rotate(deployment).returncode == 2
+    assert (deployment / ".env.new").read_text() == chosen
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_scripts_hold_what_shellcheck_asks(script: str) -> None:
     subprocess.run(["sh", "-n", ROOT / "cluster" / script], check=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -196,3 +197,19 @@ def test_what_a_cluster_says_of_a_sent_line_is_what_is_shown_here(tmp_path: Path
     streams = Streams()
     shown = [taken for line in said.split("\n")[:-1] if (taken := streams.take(line)) is not None]
     assert shown == [(Stream.OUT, "Nothing runs, and nothing was interrupted. What there is: study list")]
+
+
+def test_the_line_that_sends_a_folder_s_files_one_by_one_is_one_that_a_shell_runs(
+    cluster: Cluster, invoke: Callable[..., Result], tmp_path: Path
+) -> None:
+    folder = tmp_path / "my studies"
+    folder.mkdir()
+    for name in ("a b.toml", "c.toml"):
+        (folder / name).touch()
+    shown = invoke("run", str(folder), "--address", HERE)
+    assert shown.exit_code == 2
+    advice = shown.stderr.partition("one by one: ")[2]
+    assert shlex.split(advice)[5:] == ["study", "run", "$file", "--address", HERE, "--detach;", "done"]
+    double = "study() { printf '%s|' \"$@\"; echo; }\n"  # says what it was given
+    given = subprocess.run(["bash", "-c", double + advice], capture_output=True, text=True, check=True).stdout
+    assert given.splitlines() == [f"run|{folder}/{name}|--address|{HERE}|--detach|" for name in ("a b.toml", "c.toml")]

@@ -1,4 +1,5 @@
 import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -235,3 +236,37 @@ def test_importing_study_loads_nothing() -> None:
     code = "import sys, study; print([name for name in ('torch', 'numpy', 'mlflow', 'pydantic') if name in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_a_photo_whose_name_is_no_utf_8_has_its_row_with_those_bytes_spelt_out(tmp_path: Path, photos: list[Path]) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    names = [b"a.jpg", b"caf\xe9.jpg", b"z.jpg"]
+    for name in names:
+        try:
+            Image.new("RGB", (30, 20)).save(folder / os.fsdecode(name))
+        except OSError:
+            pytest.skip("this file system takes no such name")
+    model = export(tmp_path / "model")
+    result = predict(model, folder, "--csv", tmp_path / "told.csv")
+    assert result.exit_code == 0, result.output
+    shown = [str(folder / name) for name in ("a.jpg", r"caf\udce9.jpg", "z.jpg")]
+    assert [row["image"] for row in rows(tmp_path / "told.csv")] == shown
+    listed = predict(model, folder)
+    assert (listed.exit_code, len(listed.stdout.splitlines())) == (0, 3)
+    (folder / os.fsdecode(names[1])).write_bytes(b"no photo")
+    assert predict(model, folder, "--csv", tmp_path / "told.csv").exit_code == 1
+    assert [bool(row["error"]) for row in rows(tmp_path / "told.csv")] == [False, True, False]
+
+
+def test_the_views_of_an_example_are_named_in_utf_8(tmp_path: Path) -> None:
+    views = [tmp_path / os.fsdecode(name) for name in (b"caf\xe9.png", b"b.png")]
+    for view in views:
+        try:
+            Image.new("RGB", (30, 20)).save(view)
+        except OSError:
+            pytest.skip("this file system takes no such name")
+    predictor = Predictor.load(str(export(tmp_path / "model", views=("front", "back"))), "")
+    [told] = predictor.predict_files(views)
+    assert told.images == {"front": rf"{tmp_path}/caf\udce9.png", "back": str(views[1])}
+    assert told.name == ", ".join(told.images.values())

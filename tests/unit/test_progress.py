@@ -3,6 +3,7 @@
 import io
 from types import SimpleNamespace
 from typing import Any
+from weakref import ReferenceType, ref
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ from rich.console import Console
 from rich.text import Text
 
 from study.definition import Objective
-from study.progress import LiveTable, PackingClock, PlainLines, StudyClock, duration, recipe
+from study.progress import LINES_AROUND_THE_TABLE, LiveTable, PackingClock, PlainLines, StudyClock, duration, recipe
 from study.search.advisor import Outcome
-from study.trial import ConfusionMatrix, Failure, Measurement, TrialConfig, TrialState
+from study.trial import Failure, Measurement, TrialConfig, TrialState
 from study.tuning.ledger import TrialProgress
 
 SPLITS = SimpleNamespace(train=np.arange(1200), val=np.arange(300))
@@ -27,7 +28,6 @@ def trial(number: int, state: TrialState, *values: float, failure: Failure | Non
         Measurement(
             epoch=epoch,
             metrics={"val_balanced_accuracy": value},
-            confusion=ConfusionMatrix(counts=((1,),)),
             timestamp_ms=0,
         )
         for epoch, value in enumerate(values, start=1)
@@ -112,3 +112,49 @@ def test_numbers_in_a_recipe_are_short_and_named() -> None:
 
 def test_a_duration_is_hours_minutes_seconds() -> None:
     assert [duration(seconds) for seconds in (0.4, 61, 3723)] == ["0:00:00", "0:01:01", "1:02:03"]
+
+
+def test_the_live_table_lets_go_of_trials_that_ended() -> None:
+    """1,000 trials with their measurements of 100 classes are 1 GB."""
+    console = Console(file=io.StringIO(), width=120, height=14, force_terminal=True)
+    table = LiveTable(console)
+    table.study_began(PREPARED, [], num_concurrent=2)
+    ended = list[ReferenceType[TrialProgress]]()
+    for number in range(1000):
+        one = trial(number, TrialState.RUNNING, 0.5)
+        ended.append(ref(one))
+        table.trial_began(one)
+        one.state = TrialState.COMPLETE
+        table.trial_ended(one)
+    del one
+    assert sum(reference() is not None for reference in ended) == 0
+    with console.capture() as captured:
+        console.print(table._render())
+    rows = [line.split()[0] for line in captured.get().splitlines() if "COMPLETE  " in line]
+    assert rows[0].endswith("999")
+    assert len(rows) == 14 - LINES_AROUND_THE_TABLE
+
+
+def test_the_repetitions_after_a_search_begin_with_an_empty_table() -> None:
+    console = Console(file=io.StringIO(), width=120, height=14, force_terminal=True)
+    table = LiveTable(console)
+    table.study_began(PREPARED, [], num_concurrent=2)
+    table.trial_ended(trial(0, TrialState.PRUNED, 0.5))
+    table.study_began(PREPARED, [], num_concurrent=2)
+    table.trial_ended(trial(0, TrialState.COMPLETE, 0.5))
+    with console.capture() as captured:
+        console.print(table._render())
+    assert "PRUNED" not in captured.get()
+
+
+def test_what_a_library_said_of_a_failure_is_shown_as_it_said_it() -> None:
+    said = "ValueError: no key [/x] in [weights] :cat:"
+    failed = trial(0, TrialState.FAIL, failure=Failure(reason=said))
+    assert said in lines_of(failed)
+    console = Console(file=io.StringIO(), width=160, height=14, force_terminal=True)
+    table = LiveTable(console)
+    table.study_began(PREPARED, [], num_concurrent=2)
+    table.trial_ended(failed)
+    with console.capture() as captured:
+        console.print(table._render())
+    assert said in Text.from_ansi(captured.get()).plain

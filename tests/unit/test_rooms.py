@@ -19,6 +19,7 @@ ROWS = (
     ("models",),
     ("data",),
     ("definition", "settings"),
+    ("freeze_depths", "recipe_pairs"),
     ("data_definition", "search_definition", "claim_definition"),
     ("confirm_definition",),
     ("space",),

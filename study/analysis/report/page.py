@@ -25,6 +25,7 @@ from study.analysis.report.sections.confusion import confusion_section
 from study.analysis.report.sections.cost import cost_section
 from study.analysis.report.sections.curves import curves_section
 from study.analysis.report.sections.data_card import data_section
+from study.analysis.report.sections.depths import depths_section
 from study.analysis.report.sections.effects import effects_section, interactions_section
 from study.analysis.report.sections.numbers import numbers_section
 from study.analysis.report.sections.parallel import parallel_section
@@ -33,10 +34,11 @@ from study.analysis.report.sections.trials import history_section, leaderboard_s
 
 REPORT_FILE = "report.html"
 TEMPLATE_FOLDER = Path(__file__).with_name("template")
-# In the order of the page, each with what is said where it is not known.
+# In the order of the page, each with what is said where it is not known; "" where nobody would miss it.
 SECTIONS: Sequence[tuple[Callable[[Material], Section | None], str]] = (
     (effects_section, "what single factors did: no effect could be estimated"),
     (interactions_section, "which factors depend on each other: no pair was looked at"),
+    (depths_section, ""),
     (confirmed_section, "how the best recipes do on the test split: none was confirmed ([confirm] in the definition)"),
     (leaderboard_section, "a leaderboard: no trial has ended"),
     (parallel_section, "recipes side by side: fewer than two trials have a value"),
@@ -96,7 +98,7 @@ def _sections(material: Material) -> tuple[list[Section], list[str]]:
     """What there is to show, and what is said of the rest."""
     foreign = OF_CLASSES if material.is_of_numbers else OF_NUMBERS
     made = [(make(material), absence) for make, absence in SECTIONS if make not in foreign]
-    return [one for one, _ in made if one is not None], [absence for one, absence in made if one is None]
+    return [one for one, _ in made if one is not None], [absence for one, absence in made if one is None and absence]
 
 
 def _web_address(address: str | None) -> str | None:

@@ -178,16 +178,26 @@ def _missing_in(file: Any, column: str) -> frozenset[int]:
     place = file.schema_arrow.names.index(column)
     leaves = file.schema  # nested columns are stored as several, and only a plain one's count is of whole cells
     is_counted = len(leaves.names) == len(file.schema_arrow.names) and leaves.names[place] == column
+    told = _telling_leaf(file, column)
     missing: set[int] = set()
     first = 0
     for group in range(file.num_row_groups):
         part = file.metadata.row_group(group)
         statistics = part.column(place).statistics if is_counted else None
         if statistics is None or not statistics.has_null_count or statistics.null_count:
-            cells = file.read_row_group(group, columns=[column]).column(column)
+            cells = file.read_row_group(group, columns=[told]).column(column)
             missing.update(first + row for row, is_null in enumerate(cells.is_null().to_pylist()) if is_null)
         first += part.num_rows
     return frozenset(missing)
+
+
+def _telling_leaf(file: Any, column: str) -> str:
+    """What is read to learn which cells are missing: of a struct {bytes, path} the path alone, for each part tells it."""
+    import pyarrow.types as types
+
+    kind = file.schema_arrow.field(column).type
+    parts = [part.name for part in kind if not _holds_more_than_text(part.type)] if types.is_struct(kind) else []
+    return f"{column}.{parts[0]}" if parts else column
 
 
 def _text_of(value: Any) -> str:

@@ -96,6 +96,14 @@ def test_a_recipe_that_was_beaten_in_the_race_does_not_win_by_its_easier_rounds(
     assert [(one.trial, one.role) for one in found] == [(0, "winner"), (1, "runner-up")]
 
 
+def test_while_repetitions_are_to_come_a_recipe_with_fewer_is_not_beaten_by_that() -> None:
+    whole = confirmed([[0.7, 0.7, 0.7], [0.8, 0.8], [0.6, 0.6]])
+    assert [one.is_beaten for one in confirmed_recipes(whole)] == [False, True, True]
+    running = replace(whole, is_confirming=True)
+    assert [one.is_beaten for one in confirmed_recipes(running)] == [False, False, False]
+    assert any("more are to come" in warning for warning in compare([running]).warnings)
+
+
 def test_pairs_are_compared_on_the_same_seeds() -> None:
     first, second = [0.80, 0.82, 0.84, 0.86, 0.81], [0.75, 0.78, 0.79, 0.82, 0.75]
     (pair,) = paired_comparisons(confirmed([first, second]), UNIT)

@@ -33,6 +33,12 @@ def test_without_repetitions_nothing_is_promoted_whatever_the_search_found() -> 
     assert not decide(standing(2, None), None).is_granted
 
 
+def test_while_more_repetitions_are_to_come_nothing_is_promoted() -> None:
+    decision = decide(standing(2, GOOD, is_confirming=True), standing(1, POOR))
+    assert (decision.is_granted, decision.rule) == (False, Rule.CONFIRMED)
+    assert "study resume pets-2" in decision.sentences[0]
+
+
 def test_where_there_is_no_champion_a_confirmed_version_becomes_it() -> None:
     decision = decide(standing(1, POOR), None)
     assert (decision.is_granted, decision.rule) == (True, Rule.NO_CHAMPION)

@@ -13,7 +13,7 @@ from study.definition import StudyDefinition, parse_definition
 from study.errors import DefinitionError
 from study.search.advisor import Advisor
 from study.tracking.tracker import MemoryTracker
-from study.trial import ConfusionMatrix, Failure, Measurement, TrialState
+from study.trial import Failure, Measurement, TrialState
 from study.tuning.confirm import CONFIRMS_TAG, confirming_definition, recipes_to_confirm
 from study.tuning.ledger import Ledger
 
@@ -65,9 +65,13 @@ class Stores:
             ledger.finish(trial.number, None if curve else Failure(reason="the loss became nan"), {"parameters_m": 11.2})
         return run_id, advisor
 
-    def confirm(self, study: StudyDefinition, advisor: Advisor) -> None:
+    def confirm(self, study: StudyDefinition, advisor: Advisor, num_run: int | None = None) -> None:
+        """All repetitions, or the first ones only."""
         repeated = confirming_definition(study, recipes_to_confirm(advisor.outcomes(), study, 2))
-        self.run(repeated, [[0.6, 0.7, 0.8 + number / 100] for number in range(4)], confirms=study.name)
+        curves = [[0.6, 0.7, 0.8 + number / 100] for number in range(4)]
+        run_id, _ = self.run(repeated, curves[:num_run], confirms=study.name)
+        if num_run is None:
+            self.tracker.end_study(run_id, TrialState.COMPLETE, {}, {})
 
 
 def _measurement(epoch: int, value: float) -> Measurement:
@@ -75,7 +79,6 @@ def _measurement(epoch: int, value: float) -> Measurement:
     return Measurement(
         epoch=epoch,
         metrics=dict.fromkeys(names, value),
-        confusion=ConfusionMatrix(counts=((1, 0), (0, 1))),
         timestamp_ms=1_000 * epoch,
         is_last=epoch == EPOCHS,
     )
@@ -128,6 +131,7 @@ def test_repetitions_come_with_the_study_and_answer_for_it(stores: Stores) -> No
     stores.confirm(study, advisor)
     found = read_study("read", stores.tracker, stores.storage)
     assert len(found.repetitions) == 4
+    assert not found.is_confirming
     assert {trial.study for trial in found.repetitions} == {"read.confirm"}
     assert [trial.metrics["test_balanced_accuracy"] for trial in found.repetitions] == pytest.approx([0.8, 0.81, 0.82, 0.83])
     comparison = compare([found])
@@ -135,6 +139,15 @@ def test_repetitions_come_with_the_study_and_answer_for_it(stores: Stores) -> No
     assert comparison.recommended in {one.trial for one in comparison.confirmed}
     assert comparison.recommended_study == "read"
     assert comparison.answer[0].startswith("Use trial ")
+
+
+def test_a_study_whose_repetitions_are_not_all_in_says_so(stores: Stores) -> None:
+    study = definition()
+    _, advisor = stores.run(study, [[0.5, 0.6, 0.7 + number / 100] for number in range(6)])
+    stores.confirm(study, advisor, num_run=3)
+    found = read_study("read", stores.tracker, stores.storage)
+    assert len(found.repetitions) == 3
+    assert found.is_confirming
 
 
 def test_an_experiment_stands_for_all_studies_in_it_without_their_repetitions(stores: Stores) -> None:

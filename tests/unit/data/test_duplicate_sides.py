@@ -1,7 +1,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 from hypothesis import given, settings
@@ -61,10 +61,18 @@ def test_the_other_training_photos_of_its_row_go_with_it() -> None:
     assert one_sided.kept == (2, 3, 4)
 
 
-def test_validation_and_test_stay_as_they_are_also_where_they_share_a_photo() -> None:
-    one_sided = keep_on_one_side(records_of(["a"] * 3, ["train", "val", "test"]), [(1, 2)])
-    assert one_sided.kept == (0, 1, 2)
+def test_a_validation_copy_of_a_test_photo_is_dropped_and_told() -> None:
+    """The validation chooses the recipe and the epoch: on photos of the test, it would choose for them."""
+    one_sided = keep_on_one_side(records_of(["a"] * 4, ["train", "val", "test", "val"]), [(1, 2)])
+    assert one_sided.kept == (0, 2, 3)
+    assert one_sided.dropped == (("photo-1", "photo-2"),)
     assert one_sided.leaks == (("photo-1", "photo-2"),)
+
+
+def test_what_all_three_parts_share_stays_in_the_test_alone() -> None:
+    one_sided = keep_on_one_side(records_of(["a"] * 5, ["train", "val", "test", "train", "val"]), [(0, 1, 2)])
+    assert one_sided.kept == (2, 3, 4)
+    assert one_sided.dropped == (("photo-0", "photo-2"), ("photo-1", "photo-2"))
 
 
 def test_with_folds_a_validation_copy_of_a_test_photo_is_dropped_and_told() -> None:
@@ -82,6 +90,18 @@ def test_with_folds_what_training_and_validation_share_stays_in_one_group() -> N
 
 
 own_parts: st.SearchStrategy[list[SplitName]] = st.permutations(["train", "val", "test"] * 20)
+
+
+@untimed
+@given(own_parts, st.permutations(range(60)), st.lists(st.integers(2, 4), max_size=8))
+def test_the_parts_of_the_sources_own_split_share_nothing(own: list[SplitName], order: list[int], sizes: list[int]) -> None:
+    ends = np.cumsum([0, *sizes])
+    sets = [tuple(sorted(order[start:end])) for start, end in pairwise(ends)]
+    records = keep_on_one_side(records_of(["cat"] * 60, own), sets).records
+    group_in = {
+        part: {group for group, found in zip(records.groups, records.splits, strict=True) if found == part} for part in own
+    }
+    assert all(group_in[one].isdisjoint(group_in[other]) for one, other in combinations(sorted(group_in), 2))
 
 
 @untimed

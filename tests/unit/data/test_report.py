@@ -119,15 +119,29 @@ def test_a_class_that_quarantine_made_too_small_is_settled_as_the_definition_say
     assert is_complete(report)
 
 
-def test_leaks_are_counted_told_and_dropped_from_training() -> None:
+def test_leaks_are_counted_told_and_dropped_from_training_and_validation() -> None:
     own: list[SplitName] = ["train", "train", "train", "train", "val", "val", "val", "val", "test", "test", "test", "test"]
     report = reported(records_of(["cat", "dog"] * 6, own), sets=[DuplicateSet((0, 4), True), DuplicateSet((6, 9), False)])
-    assert report.dropped[LEAK].num_photos == 1
-    assert report.dropped[LEAK].examples[0].detail == "its row shows the same as photo-4"
+    assert report.dropped[LEAK].num_photos == 2
+    told = [(example.photo, example.detail) for example in report.dropped[LEAK].examples]
+    assert told == [("photo-0", "its row shows the same as photo-4"), ("photo-6", "its row shows the same as photo-9")]
     found = report.duplicates
     assert (found.num_sets, found.num_exact_sets, found.num_photos, found.num_leaks) == (2, 1, 4, 2)
     assert (found.num_contradictions, found.contradictions) == (1, (("photo-6", "photo-9"),))
     assert is_complete(report)
+
+
+@pytest.mark.parametrize("is_number", [False, True])
+def test_a_part_whose_photos_are_all_copies_of_held_out_ones_is_told_as_that(is_number: bool) -> None:
+    """Somebody's validation folder may be a copy of the test folder."""
+    parts: tuple[SplitName, ...] = ("train", "val", "test")
+    records = records_of(["cat", "cat", "dog", "dog"] * 3, [part for part in parts for _ in range(4)])
+    if is_number:
+        records = replace(records, labels=("",) * 12, classes=(), values=tuple(map(float, range(12))))
+    copied = range(4, 8) if is_number else (4, 5)
+    told = "the 4 photos of val" if is_number else "the 2 photos of val that show 'cat'"
+    with pytest.raises(DataError, match=rf"but {told} in the test are all copies .*photo-4 = photo-8.*\. Put others there"):
+        reported(records, sets=[DuplicateSet((place, place + 4), True) for place in copied])
 
 
 def test_sets_that_are_left_with_one_photo_are_none() -> None:

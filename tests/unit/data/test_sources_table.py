@@ -4,8 +4,10 @@ import csv
 import math
 import os
 import pickle
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from study.data.packed import pack_images
 from study.data.records import Reason
 from study.data.sources import open_source
 from study.data.tables.cells import PhotoCell, joined_groups
+from study.data.tables.embedded_photos import EmbeddedPhotos
 from study.data.tables.source import TableSource
 from study.data.views import drop_incomplete_rows, view_names
 from study.data_definition import DataDefinition, Geocode
@@ -486,6 +489,47 @@ def test_a_struct_without_bytes_is_one_unreadable_photo(tmp_path: Path) -> None:
     with pytest.raises(UnreadablePhotoError, match=r"its cell holds no photo \(no bytes, only the path 'a\.jpg'\)"):
         source.read("row 0, image")
     assert quarantined(source, tmp_path) == ["row 0, image"]
+
+
+def test_threads_that_read_in_order_read_each_group_about_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    num_groups, group_rows = 20, 25
+    cells = [photo_bytes(place % 3) for place in range(num_groups * group_rows)]
+    photos = EmbeddedPhotos(parquet_of(tmp_path, {"image": cells}, row_group_size=group_rows))
+    group_of, groups = photos._group, []
+
+    def slow(column: str, group: int) -> Any:
+        groups.append(group)
+        time.sleep(0.01)  # as a real group takes longer than a thread needs to ask for it, too
+        return group_of(column, group)
+
+    def decoded(row: int) -> bool:
+        photo = photos.read("image", row)
+        time.sleep(0.002)
+        return photo == cells[row]
+
+    monkeypatch.setattr(photos, "_group", slow)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(decoded, range(len(cells))))
+    assert set(groups) == set(range(num_groups))
+    assert len(groups) <= 1.5 * num_groups
+
+
+def test_the_missing_photos_of_a_hugging_face_table_are_found_without_its_photos(tmp_path: Path) -> None:
+    cells = [{"bytes": photo_bytes(place), "path": name} for place, name in enumerate(["a.jpg", None, "c.jpg", "d.jpg"])]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    table = parquet_of(tmp_path, {"image": pa.array([*cells, None, None], kind), "type": ["violin", "cello"] * 3})
+    metadata = pyarrow.parquet.read_metadata(table)
+    content = bytearray(table.read_bytes())
+    for group in range(metadata.num_row_groups):
+        photo_bytes_of_group = metadata.row_group(group).column(0)
+        assert photo_bytes_of_group.path_in_schema == "image.bytes"
+        start = photo_bytes_of_group.dictionary_page_offset or photo_bytes_of_group.data_page_offset
+        content[start : start + photo_bytes_of_group.total_compressed_size] = bytes(photo_bytes_of_group.total_compressed_size)
+    table.write_bytes(content)
+    source = opened(table)
+    assert source.records.photos == tuple(f"row {row}, image" for row in range(4))
+    with pytest.raises(DataError, match="must be valid Parquet"):
+        source.read("row 0, image")
 
 
 def test_a_damaged_parquet_file_is_told_as_one_and_no_photos_fault(tmp_path: Path) -> None:

@@ -194,6 +194,29 @@ def test_a_data_set_that_torchvision_cannot_download_says_so(tmp_path: Path, nam
     assert "\n" not in str(caught.value)
 
 
+def without_permission(*_: object, **__: object) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied", "usps")
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("refused", ["pathlib.Path.mkdir", "filelock.FileLock.acquire"])
+def test_a_folder_that_nobody_may_write_to_serves_what_it_has(
+    refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_usps(tmp_path)
+    monkeypatch.setattr(refused, without_permission)
+    assert len(TorchvisionSource("USPS", tmp_path, SPLIT).records.photos) == 50
+
+
+@pytest.mark.parametrize("refused", ["pathlib.Path.mkdir", "filelock.FileLock.acquire"])
+def test_a_folder_that_can_neither_be_read_from_nor_written_to_is_one_clear_error(
+    refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refused, without_permission)
+    with pytest.raises(DataError, match=r"but USPS is not in .*USPS, and cannot be downloaded there: .*Permission denied.*\. "):
+        TorchvisionSource("USPS", tmp_path, SPLIT)
+
+
 @pytest.mark.parametrize(("name", "hint"), [("Cifar10", "Did you mean `CIFAR10`"), ("CocoDetection", "Known: CIFAR10")])
 def test_an_unknown_name_gets_the_nearest(tmp_path: Path, name: str, hint: str) -> None:
     with pytest.raises(DataError, match=rf"but is '{name}'\. {hint}"):

@@ -14,8 +14,9 @@ from study.definition import StudyDefinition, parse_definition
 from study.search.advisor import Advisor
 from study.search.first_points import Point
 from study.search.outcomes import Outcome
+from study.search.planning import plan_of
 from study.search.pruners import build_pruner
-from study.search.race import Race, plan_of
+from study.search.race import Race
 from study.search_definition import PrunerDefinition
 from study.trial import TrialConfig, TrialState
 

@@ -77,6 +77,12 @@ def test_a_race_that_a_stop_rule_ends_in_the_middle_of_a_round_beats_nobody_by_t
     assert names(ranked_outcomes(values, stopped)) == ["better", "worse"]
 
 
+@pytest.mark.parametrize("search", ['sampler = "tpe"', 'sampler = "random"', 'sampler = "grid"\ntrials = 4'])
+def test_where_not_every_repetition_was_planned_fewer_of_them_are_no_defeat(search: str) -> None:
+    values = outcomes(often=[0.6, 0.6, 0.6], once=[0.9])
+    assert names(ranked_outcomes(values, definition(f'{search}\npruner = "wilcoxon"'))) == ["once", "often"]
+
+
 def test_where_no_fold_is_common_to_all_each_recipe_is_worth_its_own_mean() -> None:
     single = [outcome(0, 0.7, head="append", fold=1), outcome(1, 0.8, head="replace", fold=2)]
     assert names(ranked_outcomes(single, definition())) == ["replace", "append"]

@@ -94,7 +94,7 @@ def test_several_studies_take_turns_and_a_recipe_is_tried_once() -> None:
 
 def test_points_of_the_definition_come_before_those_of_earlier_studies() -> None:
     points = definition(TEXT + "[[search.enqueue]]\noptimizer.lr = 0.05\n")
-    assert first_points(points, [{"optimizer.lr": 0.01}]) == [{"optimizer.lr": 0.05}, {"optimizer.lr": 0.01}]
+    assert first_points(points, [{"optimizer.lr": 0.01}])[:2] == [{"optimizer.lr": 0.05}, {"optimizer.lr": 0.01}]
 
 
 def test_in_a_grid_what_an_earlier_study_found_comes_first() -> None:

@@ -28,6 +28,15 @@ def test_a_class_without_a_photo_divides_by_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "confusion.png").exists()
 
 
+def test_a_confusion_matrix_of_a_thousand_classes_is_a_picture_of_a_few_megapixels(tmp_path: Path) -> None:
+    classes = [f"class {place}" for place in range(1000)]
+    diagonal = tuple(tuple(int(row == column) for column in range(1000)) for row in range(1000))
+    save_confusion(ConfusionMatrix(counts=diagonal), classes, "species, trial 3", tmp_path)
+    with Image.open(tmp_path / "confusion.png") as picture:
+        assert 2000 < max(picture.size) < 4000
+    assert json.loads((tmp_path / "confusion.json").read_text())["classes"] == classes
+
+
 def test_curves_are_a_picture_even_of_a_single_epoch(tmp_path: Path) -> None:
     save_curves({"val_loss": [(1, 0.7)], "val_accuracy": [(1, 0.5)]}, 1, "pets, trial 3", tmp_path)
     with Image.open(tmp_path / "curves.png") as picture:
@@ -60,6 +69,12 @@ def test_class_balance_is_a_png_beside_the_numbers_it_shows(num_classes: int, tm
     assert json.loads((tmp_path / "new" / "class_balance.json").read_text()) == counts
     with Image.open(tmp_path / "new" / "class_balance.png") as figure:
         assert figure.format == "PNG"
+
+
+def test_the_balance_of_three_thousand_classes_is_a_picture_of_a_few_megapixels(tmp_path: Path) -> None:
+    save_class_balance({f"class {place}": {"train": place, "val": 1} for place in range(3000)}, tmp_path)
+    with Image.open(tmp_path / "class_balance.png") as picture:
+        assert max(picture.size) < 4000
 
 
 def test_names_that_look_like_formulas_are_drawn_as_they_are(tmp_path: Path) -> None:

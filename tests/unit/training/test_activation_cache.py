@@ -1,3 +1,4 @@
+import errno
 import os
 import resource
 import shutil
@@ -14,6 +15,7 @@ from filelock import FileLock
 from study.training import activation_cache
 from study.training.activation_cache import ActivationCache
 from study.training.activation_files import Batches, is_intact, packed_batches
+from study.training.activation_parts import SharedWork
 
 NUM_PHOTOS = 4
 # An array of 1 KiB of zeros a photo, its header, description and trailer.
@@ -27,9 +29,14 @@ def batches(value: float = 1.0) -> Batches:
     return packed_batches([[torch.full((2, 256), value)], [torch.full((2, 256), value)]], torch.float32)
 
 
+def work(compute: Callable[[], Batches]) -> SharedWork:
+    """In one part."""
+    return SharedWork((NUM_PHOTOS,), lambda part: compute(), "float32")
+
+
 def put(cache: ActivationCache, key: str, value: float = 1.0, compute: Callable[[], Batches] | None = None) -> bool:
     """Whether it had to be computed."""
-    stored, is_new = cache.find_or_write(key, NUM_PHOTOS, FILE_BYTES, compute or (lambda: batches(value)))
+    stored, is_new = cache.find_or_write(key, FILE_BYTES, work(compute or (lambda: batches(value))))
     assert stored.rows.shape == (NUM_PHOTOS, 1, 256)
     return is_new
 
@@ -58,6 +65,16 @@ def test_what_one_process_wrote_is_found_by_the_next(tmp_path: Path) -> None:
     assert found is not None
     assert found.rows.eq(3.0).all()
     assert cache.find("b") is None
+
+
+def test_a_folder_that_nobody_may_write_to_serves_what_it_has(tmp_path: Path) -> None:
+    put(ActivationCache(tmp_path), "a", value=3.0)
+    denied = PermissionError(errno.EACCES, "Permission denied")
+    with mock.patch.object(FileLock, "acquire", side_effect=denied), mock.patch.object(Path, "mkdir", side_effect=denied):
+        cache = ActivationCache(tmp_path)
+        assert not put(cache, "a", value=4.0)
+        with pytest.raises(PermissionError):
+            put(cache, "b")
 
 
 def test_two_processes_at_once_compute_once(tmp_path: Path) -> None:
@@ -168,7 +185,7 @@ def test_a_file_being_written_counts(tmp_path: Path) -> None:
 
 def test_an_evicted_file_serves_who_has_it_open(tmp_path: Path) -> None:
     cache = ActivationCache(tmp_path, budget_bytes=FILE_BYTES)
-    stored, _ = cache.find_or_write("a", NUM_PHOTOS, FILE_BYTES, lambda: batches(5.0))
+    stored, _ = cache.find_or_write("a", FILE_BYTES, work(lambda: batches(5.0)))
     put(cache, "b")
     assert kept(tmp_path) == ["b"]
     assert stored.rows.eq(5.0).all()
@@ -180,7 +197,7 @@ def test_a_disk_that_refuses_to_write_leaves_no_half_file(num_bytes: int, tmp_pa
         # In a child: the limit is for all files of a process, and pytest's own output may go to one.
         resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES // 2, FILE_BYTES // 2))
         with pytest.raises(OSError, match="File too large"):
-            ActivationCache(tmp_path).find_or_write("a", NUM_PHOTOS, num_bytes, batches)
+            ActivationCache(tmp_path).find_or_write("a", num_bytes, work(batches))
 
     _, status = os.waitpid(in_child(write_where_files_stay_small), 0)
     assert os.waitstatus_to_exitcode(status) == 0
@@ -198,7 +215,7 @@ def test_a_disk_without_room_evicts_and_then_refuses(tmp_path: Path) -> None:
         mock.patch.object(shutil, "disk_usage", return_value=usage._replace(free=0)),
         pytest.raises(OSError, match="no room for"),
     ):
-        cache.find_or_write("c", NUM_PHOTOS, 10 * FILE_BYTES, batches)
+        cache.find_or_write("c", 10 * FILE_BYTES, work(batches))
     assert kept(tmp_path) == ["b"]
 
 

@@ -1,5 +1,6 @@
 """Measuring on a device whose memory does not hold a batch: in pieces, and the figures are the same."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -9,6 +10,9 @@ from torch import Tensor
 from study.data.study_data import StudyData
 from study.errors import TrialError
 from study.models.classifier import Classifier
+from study.training import loop
+from study.training.activation_inputs import ActivationInputs
+from study.training.batches import Indices
 from study.training.calibration import calibrate
 from study.training.evaluation import evaluate_split
 from study.training.loop import fit
@@ -53,6 +57,46 @@ def test_validation_takes_no_more_at_once_than_training_does(striped_data: Study
     expected = val_metrics(begin(striped_data, config_of(**PLAIN, compute={"micro_batch": 4})))
     assert val_metrics(training) == expected
     assert tried == [4, 4, 4, 3]
+
+
+def pieces_of_validation(training: Training, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Where the sizes of the batches that `evaluate` reads are told."""
+    read = ActivationInputs.read
+    sizes: list[int] = []
+
+    def told(self: ActivationInputs, batches: Sequence[Indices]) -> Iterator[Tensor]:
+        if not training.model.training:
+            sizes.extend(map(len, batches))
+        return read(self, batches)
+
+    monkeypatch.setattr(ActivationInputs, "read", told)
+    return sizes
+
+
+HEAD: dict[str, Any] = {"backbone": "resnet18", "freeze_depth": 1.0, "epochs": 1, "batch_size": 2}
+ROW_BYTES = 512 * 4
+
+
+def test_a_head_is_measured_on_its_whole_validation_at_once_where_that_is_small(
+    striped_data: StudyData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = begin(striped_data, config_of(**HEAD))
+    assert training.has_small_steps
+    sizes = pieces_of_validation(training, monkeypatch)
+    val_metrics(training)
+    assert sizes == [NUM_VAL]
+
+
+def test_a_head_reads_no_more_of_a_large_validation_at_once_than_a_bound_and_measures_the_same(
+    striped_data: StudyData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = val_metrics(begin(striped_data, config_of(**HEAD)))
+    training = begin(striped_data, config_of(**HEAD))
+    sizes = pieces_of_validation(training, monkeypatch)
+    monkeypatch.setattr(loop, "EVALUATED_BYTES", 4 * ROW_BYTES + 1)
+    found = val_metrics(training)
+    assert sizes == [4, 4, 4, 3]
+    assert found == pytest.approx(expected, rel=1e-6)
 
 
 def test_out_of_memory_in_the_validation_halves_its_pieces_and_changes_no_figure(

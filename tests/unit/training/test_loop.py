@@ -36,8 +36,6 @@ def test_a_measurement_has_exactly_the_fixed_names(striped_data: StudyData) -> N
         *CIRCUMSTANCES,
     }
     assert one.epoch == 1
-    assert one.confusion is not None
-    assert [sum(row) for row in one.confusion.counts] == np.bincount(striped_data.labels[striped_data.splits.val]).tolist()
 
 
 def test_a_share_of_the_training_photos_is_trained_on_and_all_others_are_measured(striped_data: StudyData) -> None:
@@ -45,9 +43,7 @@ def test_a_share_of_the_training_photos_is_trained_on_and_all_others_are_measure
     taught = np.unique(training.strategy.epoch_order(1))
     assert set(taught) < set(striped_data.splits.train)
     assert len(taught) == len(striped_data.splits.train) // 2
-    (one,) = run(striped_data, config_of(train_share=0.5, epochs=1))
-    assert one.confusion is not None
-    assert sum(map(sum, one.confusion.counts)) == len(striped_data.splits.val)
+    assert training.examples.val.tolist() == striped_data.splits.val.tolist()
 
 
 @pytest.mark.parametrize("freeze_depth", [0.0, 0.5, 1.0])
@@ -171,7 +167,8 @@ def test_evaluate_gives_what_the_last_epoch_measured(striped_data: StudyData) ->
     model = build(config, striped_data)
     last = run(striped_data, config, model=model)[-1]
     found = evaluate_split(model, striped_data, "val", normalization="global", device=CPU, batch_size=4)
-    assert found.confusion == last.confusion
+    assert found.confusion is not None
+    assert [sum(row) for row in found.confusion.counts] == np.bincount(striped_data.labels[striped_data.splits.val]).tolist()
     for name, value in found.named("val").items():
         assert value == pytest.approx(last.metrics[name], rel=1e-5)
     np.testing.assert_array_equal(found.predictions.shape, striped_data.splits.val.shape)

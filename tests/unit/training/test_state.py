@@ -1,5 +1,7 @@
 """A training that is saved, and goes on as if it had never stopped."""
 
+import json
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from study.data.study_data import StudyData
 from study.errors import TrialError
@@ -114,6 +117,40 @@ def test_measurements_that_were_saved_are_told_again(striped_data: StudyData, tm
     resumed = begin(striped_data, config)
     resumed.restore(tmp_path / "state.safetensors")
     assert [one.timestamp_ms for one in islice(fit(resumed), 2)] == [one.timestamp_ms for one in training.measurements]
+
+
+def test_sixty_epochs_of_a_thousand_classes_are_saved_and_restored(striped_data: StudyData, tmp_path: Path) -> None:
+    """What a file says beside its tensors may be 100 MB: an epoch's thousand by thousand counts would be 2 of them."""
+    classes = (*striped_data.classes, *(f"class {place}" for place in range(997)))
+    many, config = replace(striped_data, classes=classes), config_of(epochs=61)
+    training = begin(many, config)
+    (one,) = islice(fit(training), 1)
+    by_class = {f"val_{kind}.{name}": 1 / 3 for kind in ("recall", "precision") for name in classes}
+    training.measurements = [
+        one.model_copy(update={"epoch": epoch, "metrics": {**one.metrics, **by_class}}) for epoch in range(1, 61)
+    ]
+    training.save(tmp_path / "state.safetensors")
+    resumed = begin(many, config)
+    resumed.restore(tmp_path / "state.safetensors")
+    assert resumed.measurements == training.measurements
+
+
+def test_a_state_that_an_earlier_version_saved_with_its_confusions_is_gone_on_with(
+    striped_data: StudyData, tmp_path: Path
+) -> None:
+    training = begin(striped_data, config_of(epochs=3))
+    list(islice(fit(training), 2))
+    path = tmp_path / "state.safetensors"
+    training.save(path)
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["state"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for measurement in header["measurements"]:
+        measurement["confusion"] = {"counts": [[5, 1], [0, 4]]}
+    save_file(tensors, path, metadata={"state": json.dumps(header)})
+    resumed = begin(striped_data, config_of(epochs=3))
+    resumed.restore(path)
+    assert resumed.measurements == training.measurements
 
 
 def test_patience_ends_a_training_that_does_not_get_better(striped_data: StudyData) -> None:

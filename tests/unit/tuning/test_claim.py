@@ -26,6 +26,8 @@ from study.tuning import claim as claim_module
 from study.tuning.claim import CLAIM_NOTE, LAPSE_S, Claim
 from study.tuning.driver import driving
 from study.tuning.runner import reconcile_study
+from study.tuning.status import StudyState, status_of
+from study.tuning.stopping import ask_to_stop
 
 DEFINITION = parse_definition(
     """
@@ -113,6 +115,24 @@ def test_reconcile_from_another_folder_leaves_a_running_study_alone(
     assert not (tmp_path / "elsewhere").exists(), "a folder there would say that the study was interrupted"
     [trial] = optuna.load_study(study_name="pets", storage=open_storage(settings.storage)).trials
     assert trial.state is optuna.trial.TrialState.RUNNING
+
+
+def test_stop_and_status_from_another_folder_tell_where_the_study_runs(
+    driver: "subprocess.Popen[str]", settings: Settings, tmp_path: Path, sqlite_uri: str
+) -> None:
+    elsewhere = settings_from(
+        {"STUDY_STORAGE": settings.storage, "MLFLOW_TRACKING_URI": sqlite_uri, "STUDY_OUTPUT": str(tmp_path / "elsewhere")},
+        tmp_path,
+    )
+    with pytest.raises(SearchError, match=rf"pid {driver.pid} on .* Run `STUDY_OUTPUT={tmp_path}/here study stop pets`"):
+        ask_to_stop("pets", elsewhere)
+    status = status_of("pets", elsewhere)
+    assert status.driver is not None
+    assert (status.state, status.driver.pid) == (StudyState.RUNNING, driver.pid)
+    driver.kill()
+    driver.wait()
+    with pytest.raises(SearchError, match="nobody is running 'pets'"):
+        ask_to_stop("pets", elsewhere)
 
 
 def test_a_study_that_was_left_in_good_order_is_free_everywhere(note: StudyNote, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from study.search.advisor import Advisor, Proposal
 from study.tracking.journaled_tracker import JournaledTracker
 from study.tracking.mlflow_tracker import MlflowTracker
 from study.tracking.tracker import MemoryTracker
-from study.trial import ConfusionMatrix, Failure, Measurement, TrialState
+from study.trial import Failure, Measurement, TrialState
 from study.tuning.ledger import Ledger
 from study.tuning.reconcile import reconcile
 
@@ -36,7 +36,6 @@ def measurement(epoch: int, value: float) -> Measurement:
     return Measurement(
         epoch=epoch,
         metrics=dict.fromkeys(names, value),
-        confusion=ConfusionMatrix(counts=((1, 0), (0, 1))),
         timestamp_ms=1_000 * epoch,
         is_last=epoch == DEFINITION.trial.epochs,
     )

@@ -2,19 +2,32 @@
 
 import copy
 import pickle
+from argparse import Namespace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from optuna.storages import InMemoryStorage
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from study.definition import Objective
+from study.definition import Objective, parse_definition
 from study.models.weights import ResolvedWeights
-from study.trial import Failure, TrialConfig
+from study.search.advisor import Advisor
+from study.tracking.tracker import MemoryTracker
+from study.trial import Failure, Measurement, TrialConfig
 from study.tuning import ray_adapters
-from study.tuning.ray_adapters import MAX_RETRIES, REPORT, LedgerScheduler, RoomLimiter, TrialBundle, let_go
+from study.tuning.ledger import Ledger
+from study.tuning.ray_adapters import (
+    MAX_RETRIES,
+    REPORT,
+    LedgerScheduler,
+    LedgerSearcher,
+    RoomLimiter,
+    TrialBundle,
+    let_go,
+)
 from study.tuning.trial_task import TrialTask
 
 
@@ -68,6 +81,78 @@ def test_as_many_trials_are_handed_out_as_there_is_room_for_by_now() -> None:
     assert limiter.suggest("b") is not None
     assert limiter.suggest("c") is None
     assert pickle.loads(pickle.dumps(limiter.get_state())) == {}  # Tune saves it, and must not meet the cluster in it
+
+
+def patient_ledger(stop: str = "") -> Ledger:
+    text = f"""
+name = "asked"
+data.generated = "instruments"
+trial.epochs = 1
+[space]
+"optimizer.lr" = {{ low = 1e-4, high = 1e-1, log = true }}
+[search]
+trials = 9
+pruner = "none"
+{stop}
+"""
+    definition = parse_definition(text, Path("/somewhere/asked.toml"))
+    tracker = MemoryTracker()
+    parent = tracker.begin_study(definition.name, definition.name, {}, text, "")
+    return Ledger(Advisor.create(definition, InMemoryStorage(), {}), tracker, parent, definition.objective)
+
+
+def end(ledger: Ledger, number: int, value: float | None) -> None:
+    if value is not None:
+        metrics = {"val_loss": 1.0, "val_balanced_accuracy": value}
+        measured = Measurement(epoch=1, metrics=metrics, timestamp_ms=1, is_last=True)
+        ledger.record(number, [measured], is_in_mlflow=False)
+    ledger.finish(number, Failure(reason="the loss became nan") if value is None else None)
+
+
+def searcher_of(ledger: Ledger) -> LedgerSearcher:
+    return LedgerSearcher(ledger, lambda trial: cast(Any, Namespace(model_dump_json=lambda: f"task {trial.number}")))
+
+
+def test_a_search_out_of_patience_goes_on_when_a_running_trial_ends_better() -> None:
+    ledger = patient_ledger("stop.patience = 2")
+    searcher = searcher_of(ledger)
+    for name in "abcd":
+        assert searcher.suggest(name) is not None
+    for number, value in enumerate([0.5, 0.4, 0.4]):
+        end(ledger, number, value)
+    assert searcher.suggest("e") is None, "asked again later"
+    end(ledger, 3, 0.9)
+    assert searcher.suggest("f") == {"number": 4, "task": "task 4"}
+
+
+def test_a_study_that_looked_hopeless_goes_on_when_a_running_trial_ends_well() -> None:
+    ledger = patient_ledger()
+    searcher = searcher_of(ledger)
+    for name in "abcde":
+        searcher.suggest(name)
+    for number in range(4):
+        end(ledger, number, None)
+    assert searcher.suggest("f") is None
+    end(ledger, 4, 0.5)
+    assert searcher.suggest("g") == {"number": 5, "task": "task 5"}
+
+
+def test_where_nothing_runs_and_nothing_is_left_ray_is_told_so_for_good() -> None:
+    ledger = patient_ledger("stop.patience = 1")
+    searcher = searcher_of(ledger)
+    for name in "ab":
+        searcher.suggest(name)
+    for number, value in enumerate([0.5, 0.4]):
+        end(ledger, number, value)
+    assert cast(Any, searcher.suggest("c")) == Searcher.FINISHED
+
+
+def test_an_interrupted_study_asks_for_nothing_more_whatever_runs() -> None:
+    ledger = patient_ledger()
+    searcher = searcher_of(ledger)
+    searcher.suggest("a")
+    ledger.is_interrupted = True
+    assert cast(Any, searcher.suggest("b")) == Searcher.FINISHED
 
 
 def test_a_trials_bundle_avoids_the_nodes_that_are_refused_when_its_place_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

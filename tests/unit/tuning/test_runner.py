@@ -5,18 +5,23 @@ from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
-from study.definition import StudyDefinition, parse_definition
+from study.definition import ConfirmDefinition, StudyDefinition, parse_definition
 from study.errors import DataError
 from study.progress import PlainLines
 from study.search.advisor import Advisor
 from study.search.storages import open_storage
 from study.settings import Settings, settings_from
+from study.tracking.memory_tracker import MemoryTracker
 from study.tuning import runner
 from study.tuning.driver import End, driving, read_driver
+from study.tuning.first_failures import HopelessError
+from study.tuning.launch import StudyOutcome
 from study.tuning.preparation import PreparedStudy, prepare
 from study.tuning.runner import Options, resume_study, run_study
 from study.tuning.status import StudyState, StudyStatus, statuses
@@ -117,3 +122,26 @@ def test_a_study_that_is_resumed_is_driven_while_its_photos_are_packed_again(
     record = read_driver(folder)
     assert record is not None
     assert record.end is End.INTERRUPTED
+
+
+@pytest.mark.parametrize("hopeless", [None, "the first 4 trials failed alike"])
+def test_repetitions_that_did_not_end_leave_a_reason_only_where_they_gave_one(
+    hopeless: str | None, definition: StudyDefinition, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop rule of the search is no reason: who pressed Ctrl-C during [confirm] wants the whole suite to end."""
+
+    def end_early(*anything: object) -> None:
+        if hopeless is not None:
+            raise HopelessError(hopeless)
+
+    monkeypatch.setattr(runner, "confirm", end_early)
+    definition = definition.model_copy(update={"confirm": ConfirmDefinition()})
+    unused = cast(Any, None)
+    prepared = PreparedStudy(definition, settings, unused, {})
+    winner = cast(Any, "a winner")
+    searched = StudyOutcome(prepared, [], winner, "", 1.0, is_interrupted=False, stop_reason="no better trial in 20")
+    confirmed = runner._confirmed(
+        searched, "run", unused, MemoryTracker(), unused, unused, cast(Any, SimpleNamespace(require_held=None))
+    )
+    assert (confirmed.is_interrupted, confirmed.stop_reason) == (True, hopeless)
+    assert confirmed.winner == winner

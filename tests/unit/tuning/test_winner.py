@@ -20,7 +20,7 @@ from sklearn.metrics import (
 from study.data.examples import Examples
 from study.definition import Metric, StudyDefinition, parse_definition
 from study.search.advisor import Outcome
-from study.trial import ConfusionMatrix, Measurement, TrialConfig, TrialState
+from study.trial import Measurement, TrialConfig, TrialState
 from study.tuning.chance import chance_level, class_chance
 from study.tuning.confirm import recipes_to_confirm
 from study.tuning.kept_weights import NUM_RESERVED, KeptWeights
@@ -115,9 +115,7 @@ def test_chance_of_the_right_class_among_five_is_their_share() -> None:
 
 
 def completed(number: int, value: float, **searched: Any) -> TrialProgress:
-    best = Measurement(
-        epoch=1, metrics={"val_balanced_accuracy": value}, confusion=ConfusionMatrix(counts=((1,),)), timestamp_ms=0
-    )
+    best = Measurement(epoch=1, metrics={"val_balanced_accuracy": value}, timestamp_ms=0)
     searched = searched or {"optimizer.lr": 0.001 * (number + 1)}
     return TrialProgress(number, TrialConfig(), searched, "run", 0.0, state=TrialState.COMPLETE, best=best)
 

@@ -15,11 +15,15 @@ Counts = npt.NDArray[np.int64]
 
 MOST_CONFUSIONS = 5  # that are told in words
 SHARES_UP_TO = 12  # classes; past this, cells hold counts only, and shares have a table of their own
+MATRIX_UP_TO = 60  # classes; their square is the cells of a page
 STRENGTHS = 9
 
 
 def confusion_section(material: Material) -> Section | None:
-    """Confusion matrices in counts and shares, and a line a class; None where no matrix is known or it counts nothing."""
+    """Confusion matrices in counts and shares, and a line a class; None where no matrix is known or it counts nothing.
+
+    Of more than 60 classes only the lines are shown: 400 would be 320,000 cells.
+    """
     confusion = material.extras.confusion
     if confusion is None or not np.sum(confusion.counts):
         return None
@@ -29,9 +33,13 @@ def confusion_section(material: Material) -> Section | None:
     finding = f"{told} Most often mistaken: {worst[0]}." if worst else told
     parts: list[Part] = [Sentences("Most frequent mistakes", worst)] if worst else []
     parts.append(_per_class(counts, confusion.classes))
-    parts += _heat_tables(counts, confusion.classes, finding)
     lead = [f"Of {confusion.whose}."] if confusion.whose else []
-    return Section("classes", "What is taken for what", [*lead, told], parts)
+    lead.append(told)
+    if len(counts) <= MATRIX_UP_TO:
+        parts += _heat_tables(counts, confusion.classes, finding)
+    else:
+        lead.append(f"Of more than {MATRIX_UP_TO} classes no matrix is drawn.")
+    return Section("classes", "What is taken for what", lead, parts)
 
 
 def _right(counts: Counts) -> str:

@@ -63,6 +63,8 @@ def _facts(definition: StudyDefinition, whose: str) -> Facts:
         rows.append(("constraints", "; ".join(objective.constraints)))
     if search.enqueue:
         rows.append(("tried first", counted(len(search.enqueue), "recipe")))
+    if (screening := search.screening) is not None:
+        rows.append(("heads first", f"{screening.heads} trials; then {screening.promote} of their recipes less frozen"))
     if definition.confirm is not None:
         rows.append(("confirmed", f"the best {definition.confirm.top}, with {definition.confirm.seeds} fresh seeds each"))
     return Facts(f"Search{whose}", rows)

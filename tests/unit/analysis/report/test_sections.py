@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 
 from study.analysis.comparison import compare
@@ -204,6 +205,17 @@ def test_a_class_without_an_example_divides_by_nothing() -> None:
     heat = part_of(section, HeatTable)
     assert [cell.strength for cell in heat.rows[1]] == [0, 0]
     assert [cell.strength for cell in heat.rows[0]] == [8, 2]
+
+
+def test_four_hundred_classes_have_a_line_each_and_no_table_of_their_square() -> None:
+    counts = np.diag(np.full(400, 9))
+    counts[7, 3] = 2
+    names = tuple(f"class {place}" for place in range(400))
+    section = known(confusion_section(_about(Confusion(names, counts.tolist()))))
+    assert not [part for part in section.parts if isinstance(part, HeatTable)]
+    assert len(part_of(section, Table).rows) == 400
+    assert first_of(section).items[0].startswith("class 7 called class 3: 2 of 11")
+    assert "no matrix is drawn" in section.lead[-1]
 
 
 def test_an_empty_confusion_is_left_out() -> None:
