@@ -16,6 +16,7 @@ from study.training import activation_cache
 from study.training.activation_cache import ActivationCache
 from study.training.activation_files import Batches, is_intact, packed_batches
 from study.training.activation_parts import SharedWork
+from tests.children import in_child
 
 NUM_PHOTOS = 4
 # An array of 1 KiB of zeros a photo, its header, description and trailer.
@@ -43,18 +44,6 @@ def put(cache: ActivationCache, key: str, value: float = 1.0, compute: Callable[
 
 def kept(folder: Path, pattern: str = "*.npy") -> list[str]:
     return sorted(path.stem for path in folder.glob(pattern))
-
-
-def in_child(action: Callable[[], object]) -> int:
-    """The id of a process that does `action`, and exits with 0 if it came through."""
-    child = os.fork()
-    if child == 0:
-        try:
-            action()
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    return child
 
 
 def test_what_one_process_wrote_is_found_by_the_next(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from study.training.activation_cache import ActivationCache
 from study.training.activation_files import Batches, packed_batches
 from study.training.activation_parts import MOST_PARTS, Parts, SharedWork, parts_of
+from tests.children import in_child
 
 NUM_PARTS, ROWS = 6, 3
 FILE_BYTES = NUM_PARTS * ROWS * 64 + 200
@@ -39,17 +39,6 @@ def work(folder: Path, wait_s: float = 0.0, dtype: torch.dtype = torch.float32) 
 def log_of(folder: Path) -> list[tuple[str, str]]:
     lines = (folder / "log").read_text().splitlines() if (folder / "log").exists() else []
     return [(line.split()[0], line.split()[1]) for line in lines]
-
-
-def in_child(action: Callable[[], object]) -> int:
-    child = os.fork()
-    if child == 0:
-        try:
-            action()
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    return child
 
 
 def have(folder: Path, wait_s: float = 0.0) -> None:
