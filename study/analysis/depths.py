@@ -89,35 +89,42 @@ def _agreement(
     """
     sign = 1 if unit.is_maximized else -1
     whole = [(number, head, deeper.value) for number, head, deeper in both if deeper.value is not None]
-    recipes = sorted(whole, key=lambda one: -sign * one[1])
-    pairs = list(combinations(recipes, 2))
-    num_swapped = sum((first[1] - second[1]) * (first[2] - second[2]) < 0 for first, second in pairs)
+    recipes = sorted(whole, key=lambda one: (-sign * one[1], -sign * one[2]))
+    orders = [(first[1] - second[1]) * (first[2] - second[2]) for first, second in combinations(recipes, 2)]
+    num_swapped, num_pairs = sum(order < 0 for order in orders), sum(order != 0 for order in orders)
     num_failed = sum(deeper.has_failed for _, _, deeper in both)
     num_pruned = len(both) - len(whole) - num_failed
     correlation = _correlation(recipes)
     lost = ", ".join(f"{count} {how}" for count, how in ((num_pruned, "pruned"), (num_failed, "failed")) if count)
+    order = _order_in_words(recipes, depths, (num_swapped, num_pairs), correlation, sign)
     sentence = (
         f"of {len(both)} recipes at freeze depths {depths[0]:g} and {depths[1]:g}"
-        f"{f', {lost} at {depths[1]:g};' if lost else ','} {_order_in_words(recipes, depths, num_swapped, correlation, sign)}"
+        f"{f', {lost} at {depths[1]:g};' if lost else ','} {order}"
     )
     if study.definition.search.screening is not None:
         sentence += "; most were promoted as the best heads, whose ranks agree less than those of all would"
-    return DepthAgreement(study.name, depths, recipes, correlation, num_swapped, len(pairs), num_pruned, num_failed, sentence)
+    return DepthAgreement(study.name, depths, recipes, correlation, num_swapped, num_pairs, num_pruned, num_failed, sentence)
 
 
 def _order_in_words(
     recipes: Sequence[tuple[int, float, float]],
     depths: tuple[float, float],
-    num_swapped: int,
+    swapped: tuple[int, int],
     correlation: Estimate | None,
     sign: int,
 ) -> str:
+    """Args:
+    swapped: pairs that change their order, of those that have one at both depths.
+    """
     if len(recipes) < 2:
         return "too few are left to compare their order"
+    num_swapped, num_pairs = swapped
+    if num_pairs == 0:
+        return "no two differ at both"
     known = (
         f" (rank correlation {correlation.value:.2f}, {correlation.low:.2f} to {correlation.high:.2f})" if correlation else ""
     )
-    best, num_pairs = recipes[0], len(recipes) * (len(recipes) - 1) // 2
+    best = recipes[0]
     place = 1 + sum(sign * one[2] > sign * best[2] for one in recipes)
     return (
         f"{num_swapped} of {num_pairs} pairs change their order{known}; the best at {depths[0]:g}, trial {best[0]}, is "

@@ -191,7 +191,7 @@ class DepthAgreement:
         depths: the deepest of the study, and the other.
         recipes: trial at the deepest, its value, and the value at the other depth; the best at the deepest first.
         correlation: of the ranks (Spearman's); None for fewer than five recipes.
-        num_swapped: pairs of recipes whose order is another at the other depth, of `num_pairs`.
+        num_swapped: pairs of recipes whose order is another at the other depth, of `num_pairs` that differ at both.
         num_pruned, num_failed: recipes that the deepest has completed, and that came to no end at the other depth.
     """
 

@@ -126,6 +126,14 @@ def test_a_recipe_on_several_folds_counts_once_with_its_mean() -> None:
 def test_equal_values_have_no_correlation() -> None:
     (found,) = depth_agreements(study({1.0: [0.5] * 6, 0.0: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}), UNIT)
     assert found.correlation is None
+    assert found.num_pairs == 0
+    assert found.sentence == "of 6 recipes at freeze depths 1 and 0, no two differ at both"
+
+
+def test_of_equal_heads_the_one_that_is_better_deeper_is_the_best() -> None:
+    (found,) = depth_agreements(study({1.0: [0.6, 0.6, 0.4], 0.0: [0.5, 0.7, 0.3]}), UNIT)
+    assert (found.num_swapped, found.num_pairs) == (0, 2)
+    assert found.sentence.endswith("0 of 2 pairs change their order; the best at 1, trial 1, is number 1 at 0")
 
 
 def test_a_comparison_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
