@@ -131,15 +131,6 @@ def test_an_interrupted_suite_goes_on_and_takes_what_is_complete_as_it_is(workpl
     assert "was begun with another" in changed.reason
 
 
-def test_a_study_whose_trials_all_fail_alike_has_failed_and_the_others_run(workplace: Workplace) -> None:
-    rates = '"optimizer.lr" = { choices = [1e30, 2e30, 3e30, 4e30, 5e30] }'
-    hopeless = STUDY.replace('head = { choices = ["replace", "append"] }', rates).partition("[[claims]]")[0]
-    folder = suite_folder(workplace, a_hopeless=hopeless, b_whole=STUDY)
-    failed, whole = run_here(folder, workplace).suite.studies
-    assert (failed.state, whole.state) == (SuiteState.FAILED, SuiteState.COMPLETE)
-    assert "the first 4 trials failed alike: NonFiniteLossError" in failed.reason
-
-
 def test_a_report_that_cannot_be_written_costs_neither_the_result_nor_the_next_study(workplace: Workplace) -> None:
     folder = suite_folder(workplace, a_first=STUDY, b_second=STUDY)
     taken = workplace.folder / "studies" / "a_first" / "report"
