@@ -6,8 +6,7 @@ Whoever runs the trials (Ray or the present process) calls `begin`, `record` and
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from study.definition import Objective
 from study.errors import StudyError
@@ -16,9 +15,10 @@ from study.search.failures import AnotherDriverError
 from study.search_definition import QUANTITIES
 from study.tracking.failures import RecordRefusedError
 from study.tracking.tracker import Tracker
-from study.trial import Failure, Measurement, TrialConfig, TrialState
+from study.trial import Failure, Measurement, TrialState
 from study.tuning.first_failures import FirstFailures
 from study.tuning.stopwatch import Stopwatch
+from study.tuning.trial_progress import TrialProgress as TrialProgress
 
 # Shown at their best epoch as `best_val_…`; which of them a study has depends on its task and number of classes.
 SUMMARY_METRICS = (
@@ -26,39 +26,6 @@ SUMMARY_METRICS = (
     *("mae", "r2"),
 )
 LOG_TAG = "study.log"  # of `log_file.log_tags`
-
-
-@dataclass
-class TrialProgress:
-    """A trial as the driver knows it.
-
-    Attributes:
-        recorded_epoch: the last epoch that MLflow had when the trial was taken up again; 0 for a new one.
-        facts: how it was computed, by name.
-        repeats: number of a trial with the same recipe, whose result is told instead of training again.
-        report_epochs: at which the pruner can act: elsewhere the driver need not hear of the trial.
-        unrecorded: measurements that MLflow has not been given yet.
-    """
-
-    number: int
-    config: TrialConfig
-    searched: Mapping[str, Any]
-    run_id: str
-    started_s: float
-    recorded_epoch: int = 0
-    state: TrialState = TrialState.RUNNING
-    measurements: list[Measurement] = field(default_factory=list)
-    unrecorded: list[Measurement] = field(default_factory=list)
-    best: Measurement | None = None
-    failure: Failure | None = None
-    facts: Mapping[str, str | float] = field(default_factory=dict)
-    report_epochs: tuple[int, ...] = ()
-    repeats: int | None = None
-
-    @property
-    def last_epoch(self) -> int:
-        """The last epoch measured; 0 before the first."""
-        return self.measurements[-1].epoch if self.measurements else 0
 
 
 class Listener(Protocol):
@@ -178,16 +145,10 @@ class Ledger:
         """
         trial = self._open[number]
         trial.facts = facts or trial.facts
-        new = [one for one in measurements if one.epoch > trial.last_epoch]  # a retried trial repeats what was recorded
+        new = trial.measured(measurements, self._objective, is_in_mlflow=is_in_mlflow)
         if not new:
             return False
-        trial.measurements += new
-        unrecorded = [one for one in new if one.epoch > trial.recorded_epoch]
-        trial.unrecorded = [] if is_in_mlflow else [*trial.unrecorded, *unrecorded]
         key = self._objective.key
-        for measurement in new:
-            if trial.best is None or self._objective.is_better(measurement.metrics[key], trial.best.metrics[key]):
-                trial.best = measurement
         with self.stopwatch.timing("report"):
             self._advisor.report_all(number, {one.epoch: one.metrics[key] for one in new}, is_last=new[-1].is_last)
         for listener in self._listeners:

@@ -38,19 +38,29 @@ class LedgerSearcher(Searcher):
         super().__init__(metric=None, mode=None)
         self._ledger = ledger
         self._task_of = task_of
+        self._running_in_vain: tuple[int, ...] = ()  # the trials that ran when the ledger last had none to begin
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The next trial as a Ray config; None where there is none now, or Ray's word that there never will be.
+        """The next trial as a Ray config; None where Ray is to ask again, or Ray's word that there is none.
 
-        Ray keeps to that word, but while trials run it may be wrong: one that ends better gives a search's patience new breath,
-        and one that ends well gives hope to a study whose first trials failed alike.
+        That word is for ever (SearchGenerator._finished, Ray 2.60), and a trial that still runs may take back why there is
+        none: it ends better than the best, or is the first that does not fail. Ray asks at each of its steps, and once more
+        when nothing runs.
         """
-        trial = self._ledger.begin({"study.ray_trial_id": trial_id})
-        if trial is None and self._ledger.open_trials and not self._ledger.is_interrupted:
+        if self._must_wait():
             return None
+        trial = self._ledger.begin({"study.ray_trial_id": trial_id})
         if trial is None:
+            self._running_in_vain = self._ledger.open_trials
+            if self._must_wait():
+                return None
             return Searcher.FINISHED  # type: ignore[return-value]  # a string, against Ray's own annotation
         return {"number": trial.number, "task": self._task_of(trial).model_dump_json()}
+
+    def _must_wait(self) -> bool:
+        """Whether the ledger had no trial while the present ones ran: only the end of one of them can change that."""
+        running = self._ledger.open_trials
+        return bool(running) and running == self._running_in_vain and not self._ledger.is_interrupted
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the scheduler, which sees the trial itself, tells the ledger."""

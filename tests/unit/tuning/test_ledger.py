@@ -1,6 +1,7 @@
 """The ledger tells Optuna and MLflow the same, whatever happens to a trial."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import optuna
 import pytest
@@ -9,11 +10,12 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from study.definition import StudyDefinition, parse_definition
 from study.errors import TrackingError
 from study.search.advisor import Advisor, Proposal
+from study.search_definition import PrunerDefinition
 from study.tracking.journaled_tracker import JournaledTracker
 from study.tracking.mlflow_tracker import MlflowTracker
 from study.tracking.tracker import MemoryTracker
 from study.trial import Failure, Measurement, TrialState
-from study.tuning.ledger import Ledger
+from study.tuning.ledger import Ledger, TrialProgress
 from study.tuning.reconcile import reconcile
 
 DEFINITION = parse_definition(
@@ -198,6 +200,71 @@ def test_a_retried_trial_that_repeats_its_epochs_is_recorded_once(bench: Bench) 
     [record] = bench.tracker.trials(bench.parent)
     assert [epoch for epoch, _ in bench.tracker.history(record.run_id, "val_loss")] == [1, 2, 3]
     assert bench.states() == [("COMPLETE", "COMPLETE")]
+
+
+def died_and_measured_anew(first: list[float], retried: list[float], *, at_once: bool = False) -> tuple[Bench, TrialProgress]:
+    """A trial that measured `first`, and whose process died; the next one, not the same to the last bit, measured `retried`."""
+    search = DEFINITION.search.model_copy(update={"pruner": PrunerDefinition(name="none")})
+    trial_config = DEFINITION.trial.model_copy(update={"epochs": len(retried)})
+    bench = Bench(DEFINITION.model_copy(update={"search": search, "trial": trial_config}))
+    trial = bench.ledger.begin()
+    assert trial is not None
+    for process, values in enumerate((first, retried)):
+        measured = [
+            measurement(epoch, value).model_copy(
+                update={"timestamp_ms": 1_000 * epoch + process, "is_last": process == 1 and epoch == len(retried)}
+            )
+            for epoch, value in enumerate(values, start=1)
+        ]
+        for batch in [measured] if at_once else [[one] for one in measured]:
+            bench.ledger.record(trial.number, batch, is_in_mlflow=False)
+    return bench, trial
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_trial_whose_process_died_is_told_what_the_weights_of_the_next_one_reached(at_once: bool) -> None:
+    bench, trial = died_and_measured_anew([0.5, 0.9, 0.6], [0.5, 0.7, 0.6, 0.65], at_once=at_once)
+    bench.ledger.finish(trial.number)
+    assert optuna.load_study(study_name="ledger", storage=bench.storage).trials[0].value == 0.7
+    [record] = bench.tracker.trials(bench.parent)
+    assert (record.metrics["best_val_balanced_accuracy"], record.metrics["best_epoch"]) == (0.7, 2)
+    history = bench.tracker.history(record.run_id, "val_balanced_accuracy")
+    assert history == [(1, 0.5), (2, 0.7), (3, 0.6), (4, 0.65)], "each epoch once, as far as MLflow did not have it"
+
+
+def test_a_trial_that_ends_sooner_after_its_process_died_is_complete() -> None:
+    bench, trial = died_and_measured_anew([0.5, 0.6, 0.7, 0.8], [0.5, 0.4, 0.3])
+    bench.ledger.finish(trial.number)
+    assert bench.states() == [("COMPLETE", "COMPLETE")]
+    assert optuna.load_study(study_name="ledger", storage=bench.storage).trials[0].value == 0.5
+
+
+def test_epochs_that_a_dead_worker_delivered_are_not_delivered_again_by_the_driver(bench: Bench) -> None:
+    trial = bench.ledger.begin()
+    assert trial is not None
+    bench.ledger.record(trial.number, [measurement(1, 0.5), measurement(2, 0.5)], is_in_mlflow=True)
+    for epoch in (1, 2, 3):
+        again = measurement(epoch, 0.4).model_copy(update={"timestamp_ms": 9_000 + epoch})
+        bench.ledger.record(trial.number, [again], is_in_mlflow=False)
+    assert [one.epoch for one in trial.unrecorded] == [3]
+
+
+def test_listeners_and_the_pruner_are_not_asked_about_an_epoch_twice(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, asked = list[int](), list[int]()
+    listener = Mock(trial_measured=lambda trial: told.append(trial.last_epoch))
+    bench.ledger.listen(listener)
+
+    def should_prune(self: Advisor, number: int) -> bool:
+        asked.append(number)
+        return False
+
+    monkeypatch.setattr(Advisor, "should_prune", should_prune)
+    trial = bench.ledger.begin()
+    assert trial is not None
+    for epoch in (1, 2, 1, 2, 3):
+        bench.ledger.record(trial.number, [measurement(epoch, 0.5)], is_in_mlflow=False)
+    assert told == [1, 2, 3]
+    assert asked == [0, 0]
 
 
 def test_what_a_worker_delivered_is_not_delivered_by_the_driver(bench: Bench) -> None:

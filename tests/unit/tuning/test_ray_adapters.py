@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-from argparse import Namespace
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,9 +43,9 @@ def test_of_a_trial_that_ended_ray_keeps_no_reports_and_no_running_means() -> No
     assert trial.config == {"number": 3}
 
 
-def trial_3(folder: Path) -> Trial:
-    """As Ray holds it; its files go to the folder."""
-    task = TrialTask(
+def task_3(folder: Path) -> TrialTask:
+    """Its files go to the folder."""
+    return TrialTask(
         number=3,
         run_id="run",
         config=TrialConfig(),
@@ -59,7 +58,12 @@ def trial_3(folder: Path) -> Trial:
         num_threads=1,
         uses_gpu=False,
     )
-    return Trial("study", config={"number": 3, "task": task.model_dump_json()}, stub=True, max_failures=MAX_RETRIES)
+
+
+def trial_3(folder: Path) -> Trial:
+    """As Ray holds it; its files go to the folder."""
+    task = task_3(folder).model_dump_json()
+    return Trial("study", config={"number": 3, "task": task}, stub=True, max_failures=MAX_RETRIES)
 
 
 class Endless(Searcher):
@@ -81,78 +85,6 @@ def test_as_many_trials_are_handed_out_as_there_is_room_for_by_now() -> None:
     assert limiter.suggest("b") is not None
     assert limiter.suggest("c") is None
     assert pickle.loads(pickle.dumps(limiter.get_state())) == {}  # Tune saves it, and must not meet the cluster in it
-
-
-def patient_ledger(stop: str = "") -> Ledger:
-    text = f"""
-name = "asked"
-data.generated = "instruments"
-trial.epochs = 1
-[space]
-"optimizer.lr" = {{ low = 1e-4, high = 1e-1, log = true }}
-[search]
-trials = 9
-pruner = "none"
-{stop}
-"""
-    definition = parse_definition(text, Path("/somewhere/asked.toml"))
-    tracker = MemoryTracker()
-    parent = tracker.begin_study(definition.name, definition.name, {}, text, "")
-    return Ledger(Advisor.create(definition, InMemoryStorage(), {}), tracker, parent, definition.objective)
-
-
-def end(ledger: Ledger, number: int, value: float | None) -> None:
-    if value is not None:
-        metrics = {"val_loss": 1.0, "val_balanced_accuracy": value}
-        measured = Measurement(epoch=1, metrics=metrics, timestamp_ms=1, is_last=True)
-        ledger.record(number, [measured], is_in_mlflow=False)
-    ledger.finish(number, Failure(reason="the loss became nan") if value is None else None)
-
-
-def searcher_of(ledger: Ledger) -> LedgerSearcher:
-    return LedgerSearcher(ledger, lambda trial: cast(Any, Namespace(model_dump_json=lambda: f"task {trial.number}")))
-
-
-def test_a_search_out_of_patience_goes_on_when_a_running_trial_ends_better() -> None:
-    ledger = patient_ledger("stop.patience = 2")
-    searcher = searcher_of(ledger)
-    for name in "abcd":
-        assert searcher.suggest(name) is not None
-    for number, value in enumerate([0.5, 0.4, 0.4]):
-        end(ledger, number, value)
-    assert searcher.suggest("e") is None, "asked again later"
-    end(ledger, 3, 0.9)
-    assert searcher.suggest("f") == {"number": 4, "task": "task 4"}
-
-
-def test_a_study_that_looked_hopeless_goes_on_when_a_running_trial_ends_well() -> None:
-    ledger = patient_ledger()
-    searcher = searcher_of(ledger)
-    for name in "abcde":
-        searcher.suggest(name)
-    for number in range(4):
-        end(ledger, number, None)
-    assert searcher.suggest("f") is None
-    end(ledger, 4, 0.5)
-    assert searcher.suggest("g") == {"number": 5, "task": "task 5"}
-
-
-def test_where_nothing_runs_and_nothing_is_left_ray_is_told_so_for_good() -> None:
-    ledger = patient_ledger("stop.patience = 1")
-    searcher = searcher_of(ledger)
-    for name in "ab":
-        searcher.suggest(name)
-    for number, value in enumerate([0.5, 0.4]):
-        end(ledger, number, value)
-    assert cast(Any, searcher.suggest("c")) == Searcher.FINISHED
-
-
-def test_an_interrupted_study_asks_for_nothing_more_whatever_runs() -> None:
-    ledger = patient_ledger()
-    searcher = searcher_of(ledger)
-    searcher.suggest("a")
-    ledger.is_interrupted = True
-    assert cast(Any, searcher.suggest("b")) == Searcher.FINISHED
 
 
 def test_a_trials_bundle_avoids_the_nodes_that_are_refused_when_its_place_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,3 +154,89 @@ def test_a_death_on_a_node_that_shares_no_folder_is_told_to_the_driver_s_log(
     LedgerScheduler(cast(Any, OneTrial()), stop=lambda: None).on_trial_error(None, trial)
     assert "trial 3: its process died: " in caplog.text
     assert not (tmp_path / "logs").exists()
+
+
+PATIENT = parse_definition(
+    """
+name = "patient"
+data.generated = "instruments"
+trial.epochs = 1
+[space]
+"optimizer.lr" = { low = 1e-4, high = 1e-1, log = true }
+[search]
+trials = 9
+sampler = "random"
+stop.patience = 2
+""",
+    Path("/somewhere/patient.toml"),
+)
+
+
+class Asked:
+    """Ray's searcher over a real ledger, asked as Ray asks."""
+
+    def __init__(self, folder: Path) -> None:
+        tracker = MemoryTracker()
+        parent = tracker.begin_study("patient", "patient", {}, PATIENT.text, "")
+        self.ledger = Ledger(Advisor.create(PATIENT, InMemoryStorage(), {}), tracker, parent, PATIENT.objective)
+        self.searcher = RoomLimiter(LedgerSearcher(self.ledger, lambda trial: task_3(folder)), lambda: 99)
+        self.num_asked = 0
+
+    def suggest(self) -> Any:
+        self.num_asked += 1
+        return self.searcher.suggest(f"ray {self.num_asked}")
+
+    def complete(self, number: int, value: float) -> None:
+        metrics = {"val_loss": value, "val_balanced_accuracy": value}
+        self.ledger.record(number, [Measurement(epoch=1, metrics=metrics, timestamp_ms=1, is_last=True)], is_in_mlflow=False)
+        self.ledger.finish(number)
+
+    def fail(self, number: int) -> None:
+        self.ledger.finish(number, Failure(reason=f"CUDA error: device {number} is lost"))
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Asked:
+    return Asked(tmp_path)
+
+
+def test_ray_asks_again_while_a_running_trial_may_still_end_better_and_the_patience_lapse(asked: Asked) -> None:
+    asked.suggest()
+    asked.complete(0, 0.5)
+    assert [asked.suggest()["number"] for _ in range(3)] == [1, 2, 3]
+    asked.complete(1, 0.4)
+    asked.complete(2, 0.4)
+    assert [asked.suggest() for _ in range(3)] == [None] * 3
+    asked.complete(3, 0.9)
+    assert asked.suggest()["number"] == 4
+
+
+def test_ray_asks_again_while_a_running_trial_may_still_give_hope(asked: Asked) -> None:
+    assert [asked.suggest()["number"] for _ in range(5)] == [0, 1, 2, 3, 4]
+    for number in range(4):
+        asked.fail(number)
+    assert asked.ledger.hopeless is not None
+    assert asked.suggest() is None
+    asked.complete(4, 0.9)
+    assert asked.suggest()["number"] == 5
+
+
+def test_ray_asks_no_more_once_nothing_runs_and_nothing_is_left(asked: Asked) -> None:
+    for number, value in enumerate((0.5, 0.4, 0.4)):
+        asked.suggest()
+        asked.complete(number, value)
+    assert [asked.suggest() for _ in range(2)] == [Searcher.FINISHED] * 2
+
+
+def test_ray_asks_no_more_of_a_study_that_is_interrupted_whatever_runs(asked: Asked) -> None:
+    asked.suggest()
+    asked.ledger.is_interrupted = True
+    assert asked.suggest() == Searcher.FINISHED
+
+
+def test_the_sampler_is_not_asked_again_before_another_trial_has_ended(asked: Asked) -> None:
+    for _ in range(PATIENT.num_trials):
+        asked.suggest()
+    asked.complete(0, 0.5)
+    assert [asked.suggest() for _ in range(100)] == [None] * 100
+    assert asked.ledger.stopwatch.calls["ask"] == PATIENT.num_trials + 1
