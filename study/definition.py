@@ -167,7 +167,10 @@ def load_definition(file: Path) -> StudyDefinition:
         raise DefinitionError(f"a definition must be a TOML file, but there is no {file}. Check the path.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DefinitionError(f"{file} cannot be read as UTF-8 text: {error}. Check the path.") from None
-    return parse_definition(text, file.resolve(), shown_as=str(file))
+    definition = parse_definition(text, file.resolve(), shown_as=str(file))
+    # Not of a text that was stored: a study that has begun is shown and goes on, whatever it may still run into.
+    check_pairs(definition.space, definition.trial, str(file))
+    return definition
 
 
 def parse_definition(text: str, file: Path, shown_as: str | None = None) -> StudyDefinition:
@@ -197,7 +200,6 @@ def parse_definition(text: str, file: Path, shown_as: str | None = None) -> Stud
     _check_metric(definition, where)
     _check_class_keys(definition, where)
     _check_image_size(definition, where)
-    check_pairs(definition.space, fixed, where)
     _check_grid(definition, where)
     _check_claims(definition, where)
     _check_screening(definition, where)
