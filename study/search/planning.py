@@ -6,8 +6,8 @@ from study.definition import StudyDefinition
 from study.search.first_points import Plan, Point
 from study.search.pruners import build_pruner, most_epochs
 from study.search.race import Race
+from study.search.ranking import is_repeated
 from study.search.screening import Screening
-from study.trial import REPETITION_KEYS
 
 
 def plan_of(definition: StudyDefinition, points: Sequence[Point]) -> Plan:
@@ -19,8 +19,7 @@ def plan_of(definition: StudyDefinition, points: Sequence[Point]) -> Plan:
     """
     if definition.search.screening is not None:
         return Screening(points, definition)
-    is_repeated = any(key in definition.space.parameters for key in REPETITION_KEYS)
-    if definition.search.pruner.name != "wilcoxon" or not is_repeated or len(points) < definition.num_trials:
+    if definition.search.pruner.name != "wilcoxon" or not is_repeated(definition) or len(points) < definition.num_trials:
         return Plan(points)
     pruner = build_pruner(definition.search.pruner, most_epochs(definition))
     return Race(points[: definition.num_trials], pruner, definition.objective.is_maximized)
